@@ -1,0 +1,1 @@
+//! Benchmarks of the whole chain, each beside its floor.

@@ -1,0 +1,1 @@
+//! The demo unikernel, built from source and embedded as one ELF image.

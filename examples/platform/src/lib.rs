@@ -1,0 +1,1 @@
+//! The whole chain: a self-hosted millisecond cloud, embeddable.

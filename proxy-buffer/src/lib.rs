@@ -1,0 +1,1 @@
+//! Hold, wake once, release: a buffering proxy in front of backends that sleep.

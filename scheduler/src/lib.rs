@@ -1,0 +1,1 @@
+//! Scale decisions as a pure, deterministic state machine.

@@ -1,0 +1,2 @@
+//! Every repository chore behind one entry point.
+fn main() {}
