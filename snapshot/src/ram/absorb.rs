@@ -1,0 +1,147 @@
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
+
+use super::error::AbsorbError;
+use super::image::{Condition, RamImage, punch};
+use crate::dirty::private_pages;
+use crate::image::ImageRegion;
+use crate::int::to_u64;
+use crate::memory::{Backing, LiveMemory, MemoryError, Sharing, host_range, mappings};
+use crate::page_runs::PageRuns;
+use crate::save::{Content, check_limits, each_group, runs};
+use crate::section::Section;
+
+/// What [`RamImage::absorb`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Absorbed {
+    /// Pages that the guest has written since it was restored.
+    pub dirty_pages: u64,
+    /// Of these, pages that are zero now and take no memory any more.
+    pub zero_pages: u64,
+    /// The same pages: the guest's working set, to be populated ahead at its next restore.
+    pub runs: PageRuns,
+}
+
+impl RamImage {
+    /// Takes back what a guest has changed since it was restored from this image: its private pages go into the
+    /// memfd in place, those that became zero become holes, and the sections are replaced.
+    ///
+    /// `memory` must be a `MAP_PRIVATE` mapping of this very image and nothing else, made by
+    /// [`map_cow`](Self::map_cow) or by a VMM over a reservation of its own; this is checked. The guest has to be
+    /// paused, and the mapping is to be dropped afterwards: its private pages hide the image. O(dirty bytes +
+    /// mappings of the process), whatever the size of the guest.
+    ///
+    /// # Errors
+    /// [`AbsorbError`]. If copying had begun the image is poisoned then, and every later use says so.
+    pub fn absorb<M: GuestMemoryBackend>(
+        &mut self,
+        memory: &M,
+        sections: Vec<Section>,
+    ) -> Result<Absorbed, AbsorbError> {
+        self.whole()?;
+        check_limits(
+            memory.iter().map(|region| (region.start_addr(), region.len())),
+            &sections,
+        )?;
+        self.check_mapped(memory)?;
+        let dirty = private_pages(memory)?;
+
+        self.condition = Condition::Poisoned;
+        let zero_bytes = self.copy_back(memory, &dirty)?;
+        self.sections = sections;
+        self.condition = Condition::Whole;
+
+        let page = to_u64(rustix::param::page_size());
+        Ok(Absorbed {
+            dirty_pages: dirty.total_bytes() / page,
+            zero_pages: zero_bytes / page,
+            runs: dirty,
+        })
+    }
+
+    /// Whether every byte of `memory` is mapped privately from where it is in this image.
+    fn check_mapped<M: GuestMemoryBackend>(&self, memory: &M) -> Result<(), AbsorbError> {
+        let metadata = self.image.file.metadata().map_err(AbsorbError::Examine)?;
+        let (dev, ino) = (metadata.dev(), metadata.ino());
+        let mut regions = self.image.regions.iter();
+        for (index, mapped) in memory.iter().enumerate() {
+            let region = regions
+                .next()
+                .filter(|region| (region.gpa, region.len_bytes) == (mapped.start_addr(), mapped.len()))
+                .ok_or(AbsorbError::Regions { index })?;
+            let host = host_range(mapped)?;
+            let vmas = mappings(host.clone()).map_err(|source| MemoryError::Scan {
+                gpa: region.gpa.0,
+                len_bytes: region.len_bytes,
+                source,
+            })?;
+            for vma in vmas {
+                let distance = vma.host.start - host.start;
+                let offset = region.file_offset + distance;
+                if vma.backing
+                    != (Backing::File {
+                        dev,
+                        ino,
+                        offset,
+                        sharing: Sharing::Private,
+                    })
+                {
+                    return Err(AbsorbError::NotMapped {
+                        gpa: region.gpa.0 + distance,
+                    });
+                }
+            }
+        }
+        match regions.next() {
+            None => Ok(()),
+            Some(_) => Err(AbsorbError::Regions {
+                index: memory.num_regions(),
+            }),
+        }
+    }
+
+    /// Copies the dirty pages into the memfd, and says how many bytes of them were zero.
+    fn copy_back<M: GuestMemoryBackend>(&self, memory: &M, dirty: &PageRuns) -> Result<u64, AbsorbError> {
+        let page = rustix::param::page_size();
+        let mut zero_bytes = 0;
+        for region in &self.image.regions {
+            let ranges = within(dirty, region);
+            each_group::<AbsorbError>(&LiveMemory(memory), region, &ranges, |gpa, bytes| {
+                for (offset, content, run) in runs(bytes, page) {
+                    let (gpa, len_bytes) = (gpa + to_u64(offset), to_u64(run.len()));
+                    let file_offset = region.file_offset_of(gpa);
+                    match content {
+                        Content::Data => self.image.file.write_all_at(run, file_offset),
+                        Content::Zero => {
+                            zero_bytes += len_bytes;
+                            punch(&self.image.file, file_offset, len_bytes)
+                        }
+                    }
+                    .map_err(|source| AbsorbError::Write {
+                        gpa,
+                        len_bytes,
+                        source,
+                    })?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(zero_bytes)
+    }
+}
+
+/// The part of `pages` in `region`. Runs may go on across regions that touch.
+fn within(pages: &PageRuns, region: &ImageRegion) -> Vec<Range<u64>> {
+    let clip =
+        |gpa: GuestAddress, len_bytes: u64| gpa.0.max(region.gpa.0)..(gpa.0 + len_bytes).min(region.end());
+    pages
+        .iter()
+        .map(|run| clip(run.gpa, run.len_bytes))
+        .filter(|range| range.start < range.end)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
