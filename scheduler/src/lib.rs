@@ -1,1 +1,43 @@
-//! Scale decisions as a pure, deterministic state machine.
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod action;
+mod config;
+mod context;
+mod event;
+mod explain;
+mod fleet;
+mod ids;
+mod instance;
+mod invariants;
+mod inventory;
+mod log;
+mod policy;
+mod reason;
+mod requests;
+mod scheduler;
+mod service;
+mod time;
+mod timers;
+mod units;
+
+pub use action::{Action, Command, ParkLevel, StartKind};
+pub use config::{
+    OpenConnections, Problem, QueueConfig, ServiceConfig, StartConfig, StartSource, ValidConfig,
+};
+pub use event::Event;
+pub use explain::{Counters, Explanation, InstanceView};
+pub use ids::{ActionId, ConnectionId, Epoch, InstanceId, RequestId, ServiceId};
+pub use instance::{Activity, Phase};
+pub use invariants::Violation;
+pub use inventory::{InstanceReport, Inventory};
+pub use log::Decision;
+pub use policy::{Cooldown, Idle, Policy};
+pub use reason::Reason;
+pub use scheduler::{Scheduler, Settings};
+pub use time::Timestamp;

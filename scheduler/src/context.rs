@@ -1,0 +1,93 @@
+use alloc::vec::Vec;
+
+use crate::action::{Action, Command};
+use crate::ids::{ActionId, InstanceId, ServiceId};
+use crate::log::{Decision, Log};
+use crate::policy::Policy;
+use crate::reason::Reason;
+use crate::time::Timestamp;
+use crate::timers::Timers;
+
+/// What all services share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) now: Timestamp,
+    pub(crate) timers: Timers,
+    pub(crate) log: Log,
+    pub(crate) ignored: u64,
+    last_action: u64,
+    first_instance: u64,
+    next_instance: u64,
+}
+
+impl Shared {
+    pub(crate) fn new(first_instance: InstanceId, log: Log) -> Self {
+        Self {
+            now: Timestamp::ZERO,
+            timers: Timers::default(),
+            log,
+            ignored: 0,
+            last_action: 0,
+            first_instance: first_instance.0,
+            next_instance: first_instance.0,
+        }
+    }
+
+    fn next_action(&mut self) -> ActionId {
+        self.last_action = self.last_action.saturating_add(1);
+        ActionId(self.last_action)
+    }
+
+    pub(crate) fn next_instance(&mut self) -> InstanceId {
+        let id = self.next_instance;
+        self.next_instance = id.saturating_add(1);
+        InstanceId(id)
+    }
+
+    /// Whether this scheduler named the instance, so that one it does not know must have ended.
+    pub(crate) fn named(&self, instance: InstanceId) -> bool {
+        (self.first_instance..self.next_instance).contains(&instance.0)
+    }
+
+    /// Never gives out the id of an instance that somebody else named.
+    pub(crate) fn adopt(&mut self, instance: InstanceId) {
+        self.next_instance = self.next_instance.max(instance.0.saturating_add(1));
+    }
+}
+
+/// What one event may touch besides its service.
+pub(crate) struct Cx<'a> {
+    pub(crate) shared: &'a mut Shared,
+    pub(crate) policy: &'a mut dyn Policy,
+    pub(crate) out: &'a mut Vec<Action>,
+}
+
+impl Cx<'_> {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.shared.now
+    }
+
+    /// Numbers a decision, hands it out and logs it. Admissions are not logged: they would drown the rest.
+    pub(crate) fn decide(&mut self, service: ServiceId, command: Command, reason: Reason) -> Decision {
+        let action = Action {
+            id: self.shared.next_action(),
+            service,
+            command,
+            reason,
+        };
+        let decision = Decision {
+            at: self.shared.now,
+            action,
+        };
+        self.out.push(action);
+        if !matches!(command, Command::Admit { .. }) {
+            self.shared.log.push(decision);
+        }
+        decision
+    }
+
+    /// Counts an event that fits nothing: a duplicate, or one overtaken by newer ones.
+    pub(crate) fn ignore(&mut self) {
+        self.shared.ignored = self.shared.ignored.saturating_add(1);
+    }
+}

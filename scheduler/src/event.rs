@@ -1,0 +1,139 @@
+use crate::config::ValidConfig;
+use crate::ids::{ConnectionId, Epoch, InstanceId, RequestId, ServiceId};
+use crate::inventory::Inventory;
+use crate::time::Timestamp;
+
+/// What happened, told by the owner in the order in which it saw it.
+///
+/// Every event may come twice, late or never: what does not fit is ignored, and an [`Inventory`] repairs what was
+/// lost. Plain data, so that a recording of events can be replayed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// There is such a service, or it has a new configuration. Never ends a busy instance.
+    ServiceConfigured {
+        /// The service.
+        service: ServiceId,
+        /// Its configuration from now on.
+        config: ValidConfig,
+    },
+    /// The service is to end: waiting requests are shed, those in flight finish, then its instances are stopped.
+    ServiceRemoved {
+        /// The service.
+        service: ServiceId,
+    },
+    /// A request arrived and is held. It will be admitted or shed.
+    RequestQueued {
+        /// What it asks for.
+        service: ServiceId,
+        /// The request.
+        request: RequestId,
+    },
+    /// A request ended: it was answered, it failed, or the client left while it waited.
+    RequestDone {
+        /// What it asked for.
+        service: ServiceId,
+        /// The request.
+        request: RequestId,
+    },
+    /// A connection was opened, or one that was quiet has bytes again. A sleeping instance is woken for it.
+    ConnectionActive {
+        /// The service.
+        service: ServiceId,
+        /// Where the connection ends.
+        instance: InstanceId,
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// A connection is open but nothing moves on it.
+    ConnectionQuiet {
+        /// The service.
+        service: ServiceId,
+        /// Where the connection ends.
+        instance: InstanceId,
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// A connection was closed.
+    ConnectionClosed {
+        /// The service.
+        service: ServiceId,
+        /// Where the connection ended.
+        instance: InstanceId,
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// Answer to `Start`: the instance serves.
+    InstanceReady {
+        /// The service.
+        service: ServiceId,
+        /// The instance.
+        instance: InstanceId,
+        /// Epoch of the command.
+        epoch: Epoch,
+    },
+    /// Answer to `Start`: the instance could not be started and is gone, with what it had saved.
+    InstanceFailed {
+        /// The service.
+        service: ServiceId,
+        /// The instance.
+        instance: InstanceId,
+        /// Epoch of the command.
+        epoch: Epoch,
+    },
+    /// Answer to `Park`: the instance sleeps and can be restored.
+    InstanceParked {
+        /// The service.
+        service: ServiceId,
+        /// The instance.
+        instance: InstanceId,
+        /// Epoch of the command.
+        epoch: Epoch,
+    },
+    /// Answer to `Park`: the instance was not quiet and runs on.
+    ParkRefused {
+        /// The service.
+        service: ServiceId,
+        /// The instance.
+        instance: InstanceId,
+        /// Epoch of the command.
+        epoch: Epoch,
+        /// When something last happened in it; the cooldown counts from there.
+        last_activity: Timestamp,
+    },
+    /// The instance is gone: answer to `Stop`, or to a command for an instance that is not there, or it died.
+    InstanceExited {
+        /// The service.
+        service: ServiceId,
+        /// The instance.
+        instance: InstanceId,
+        /// Epoch of the last command the owner had for it.
+        epoch: Epoch,
+    },
+    /// What is really there, for one service.
+    Inventory(Inventory),
+    /// Time passed: what was due is done. Wanted at [`next_deadline`](crate::Scheduler::next_deadline).
+    Tick,
+}
+
+impl Event {
+    /// The service it is about; `None` for [`Event::Tick`].
+    pub fn service(&self) -> Option<ServiceId> {
+        match self {
+            Self::ServiceConfigured { service, .. }
+            | Self::ServiceRemoved { service }
+            | Self::RequestQueued { service, .. }
+            | Self::RequestDone { service, .. }
+            | Self::ConnectionActive { service, .. }
+            | Self::ConnectionQuiet { service, .. }
+            | Self::ConnectionClosed { service, .. }
+            | Self::InstanceReady { service, .. }
+            | Self::InstanceFailed { service, .. }
+            | Self::InstanceParked { service, .. }
+            | Self::ParkRefused { service, .. }
+            | Self::InstanceExited { service, .. }
+            | Self::Inventory(Inventory { service, .. }) => Some(*service),
+            Self::Tick => None,
+        }
+    }
+}

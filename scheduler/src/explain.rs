@@ -1,0 +1,138 @@
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::ids::{Epoch, InstanceId, ServiceId};
+use crate::instance::Phase;
+use crate::log::Decision;
+use crate::time::Timestamp;
+use crate::units::{Count, Span};
+
+/// The state of a service with the numbers behind it, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The service.
+    pub service: ServiceId,
+    /// When this was so.
+    pub at: Timestamp,
+    /// Its instances, by id.
+    pub instances: Vec<InstanceView>,
+    /// Requests waiting.
+    pub waiting: u32,
+    /// When the request that waits longest arrived.
+    pub waiting_since: Option<Timestamp>,
+    /// Failed starts and deaths since something last worked.
+    pub failures: u32,
+    /// No start before, because of them.
+    pub backoff_until: Option<Timestamp>,
+    /// What it has done so far.
+    pub counters: Counters,
+    /// Its last `Start`, `Park` or `Stop`.
+    pub last: Option<Decision>,
+}
+
+/// One instance of an [`Explanation`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InstanceView {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Its last lifecycle command.
+    pub epoch: Epoch,
+    /// What it does.
+    pub phase: Phase,
+    /// Requests in flight.
+    pub in_flight: u32,
+    /// Open connections.
+    pub connections: usize,
+    /// Since when it runs with nothing to do.
+    pub idle_since: Option<Timestamp>,
+    /// When it is parked if nothing happens; while it starts, when that is given up.
+    pub deadline: Option<Timestamp>,
+    /// Whether it is stopped once idle.
+    pub draining: bool,
+}
+
+/// Requests of one service since it was configured first. `queued = waiting + admitted + shed + left` and
+/// `admitted = in flight + done + lost`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Arrived.
+    pub queued: u64,
+    /// Forwarded to an instance.
+    pub admitted: u64,
+    /// Refused.
+    pub shed: u64,
+    /// Ended by the client while waiting.
+    pub left: u64,
+    /// Ended after they were admitted.
+    pub done: u64,
+    /// In flight on an instance that died.
+    pub lost: u64,
+}
+
+impl fmt::Display for InstanceView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let phase = match self.phase {
+            Phase::Starting => "starting",
+            Phase::Running if self.draining => "draining",
+            Phase::Running if self.idle_since.is_some() => "idle",
+            Phase::Running => "busy",
+            Phase::Parking => "parking",
+            Phase::Parked => "parked",
+            Phase::Stopping => "stopping",
+        };
+        write!(f, "instance {} {phase}", self.instance)?;
+        if self.in_flight > 0 {
+            write!(f, ", {} in flight", self.in_flight)?;
+        }
+        if self.connections > 0 {
+            write!(
+                f,
+                ", {} open",
+                Count(u32::try_from(self.connections).unwrap_or(u32::MAX), "connection")
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// `service 1: instance 3 idle, parks in 7 ms; no requests waiting; last at 2 ms: restore instance 3: …`
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "service {}: ", self.service)?;
+        if self.instances.is_empty() {
+            f.write_str("no instances")?;
+        }
+        for (index, view) in self.instances.iter().enumerate() {
+            if index > 0 {
+                f.write_str(", ")?;
+            }
+            view.fmt(f)?;
+            let left = view.deadline.map(|at| Span(at.saturating_since(self.at)));
+            match (view.phase, left) {
+                (Phase::Running, Some(left)) => write!(f, ", parks in {left}")?,
+                (Phase::Running, None) if view.idle_since.is_some() => f.write_str(", kept awake")?,
+                (Phase::Starting, Some(left)) => write!(f, ", given up in {left}")?,
+                _ => {}
+            }
+        }
+        write!(f, "; {} waiting", Count(self.waiting, "request"))?;
+        if let Some(since) = self.waiting_since {
+            write!(f, " for up to {}", Span(self.at.saturating_since(since)))?;
+        }
+        if let Some(until) = self.backoff_until {
+            let left = Span(until.saturating_since(self.at));
+            write!(
+                f,
+                "; {} in a row, next start in {left}",
+                Count(self.failures, "failure")
+            )?;
+        }
+        if let Some(last) = &self.last {
+            write!(f, "; last at {}: {}", last.at, last.action)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,35 @@
+use alloc::vec::Vec;
+
+use crate::ids::{ActionId, ConnectionId, Epoch, InstanceId, RequestId, ServiceId};
+use crate::instance::{Activity, Phase};
+
+/// All that the owner has of one service: the level that repairs lost edges.
+///
+/// Sent every few seconds, and once for every service after a restart. Where it contradicts the scheduler, the
+/// inventory is right, except about actions younger than `as_of`: those are still on their way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inventory {
+    /// The service; an unknown one has all it has stopped and shed.
+    pub service: ServiceId,
+    /// The last action the owner had received, of any service, when it looked. `ActionId(0)`: none.
+    pub as_of: ActionId,
+    /// Requests held and not yet forwarded.
+    pub waiting: Vec<RequestId>,
+    /// Every instance there is, asleep or awake. Those not listed are gone.
+    pub instances: Vec<InstanceReport>,
+}
+
+/// What the owner knows of one instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceReport {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Epoch of the last command the owner received for it.
+    pub epoch: Epoch,
+    /// What it does.
+    pub phase: Phase,
+    /// Requests forwarded to it that have not ended.
+    pub in_flight: Vec<RequestId>,
+    /// Connections to it that are open.
+    pub connections: Vec<(ConnectionId, Activity)>,
+}

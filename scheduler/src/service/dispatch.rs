@@ -1,0 +1,119 @@
+use crate::action::{Command, StartKind};
+use crate::context::Cx;
+use crate::ids::InstanceId;
+use crate::instance::{Instance, State};
+use crate::reason::Reason;
+use crate::service::{Service, Standing};
+use crate::timers::TimerKey;
+
+/// What follows from the level of things, whatever the event was: admit, then start what is missing.
+impl Service {
+    pub(super) fn dispatch(&mut self, cx: &mut Cx<'_>) {
+        while let (Some(waiter), Some(instance)) = (self.requests.front(), self.fleet.first_free()) {
+            self.admit(cx, waiter, instance);
+        }
+        while let Some(reason) = self.wanted_start(cx) {
+            if !self.start_any(cx, reason) {
+                break;
+            }
+        }
+        let wait = self
+            .requests
+            .front()
+            .map(|waiter| waiter.since + self.config.queue.max_wait);
+        cx.shared
+            .timers
+            .set(TimerKey::Wait(self.id), &mut self.wait, wait);
+    }
+
+    /// Why one more instance should run, if one should.
+    pub(super) fn wanted_start(&self, cx: &Cx<'_>) -> Option<Reason> {
+        if self.standing == Standing::Removed || self.backoff.is_some_and(|until| until > cx.now()) {
+            return None;
+        }
+        let called = self
+            .fleet
+            .first_called()
+            .and_then(|id| self.fleet.find(id)?.active_connection());
+        if let Some(connection) = called {
+            return Some(Reason::ConnectionActive { connection });
+        }
+        let waiting = self.requests.waiting();
+        if u64::from(waiting) > self.fleet.arriving_slots() {
+            let awake = self.fleet.index().serving;
+            return Some(match self.failures {
+                0 => Reason::RequestsWaiting {
+                    waiting,
+                    awake,
+                    max_instances: self.config.max_instances,
+                },
+                failures => Reason::Retry {
+                    attempt: failures.saturating_add(1),
+                    waiting,
+                },
+            });
+        }
+        let index = self.fleet.index();
+        let (awake, min_instances) = (index.serving + index.arriving, self.config.min_instances);
+        (awake < min_instances).then_some(Reason::BelowMin { awake, min_instances })
+    }
+
+    /// Wakes a sleeping instance, the called ones first, or makes a new one if there may be one more.
+    fn start_any(&mut self, cx: &mut Cx<'_>, reason: Reason) -> bool {
+        match self.fleet.first_called().or_else(|| self.fleet.first_parked()) {
+            Some(parked) => {
+                self.start(cx, parked, StartKind::Restore, reason);
+                true
+            }
+            None => {
+                let kind = if self.has_snapshot() {
+                    StartKind::Restore
+                } else {
+                    StartKind::Boot
+                };
+                self.start_new(cx, kind, reason)
+            }
+        }
+    }
+
+    /// Starts a new instance if there may be one more.
+    pub(super) fn start_new(&mut self, cx: &mut Cx<'_>, kind: StartKind, reason: Reason) -> bool {
+        if self.fleet.kept() >= self.config.max_instances {
+            return false;
+        }
+        let id = cx.shared.next_instance();
+        self.fleet.insert(Instance::new(id, State::Starting { kind }));
+        self.start(cx, id, kind, reason);
+        true
+    }
+
+    fn start(&mut self, cx: &mut Cx<'_>, id: InstanceId, kind: StartKind, reason: Reason) {
+        let key = TimerKey::Instance(self.id, id);
+        let deadline = cx.now() + self.config.start.timeout;
+        let Some(epoch) = self.fleet.update(id, |instance| {
+            instance.state = State::Starting { kind };
+            instance.epoch = instance.epoch.next();
+            cx.shared.timers.set(key, &mut instance.timer, Some(deadline));
+            instance.epoch
+        }) else {
+            return;
+        };
+        self.command(
+            cx,
+            id,
+            Command::Start {
+                instance: id,
+                epoch,
+                kind,
+            },
+            reason,
+        );
+    }
+
+    /// Gives a lifecycle command and remembers that it was given.
+    pub(super) fn command(&mut self, cx: &mut Cx<'_>, id: InstanceId, command: Command, reason: Reason) {
+        let commanded_by = self.emit(cx, command, reason);
+        self.fleet
+            .update(id, |instance| instance.commanded_by = commanded_by);
+    }
+}

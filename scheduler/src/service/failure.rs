@@ -1,0 +1,74 @@
+use alloc::vec::Vec;
+
+use crate::action::StartKind;
+use crate::context::Cx;
+use crate::ids::InstanceId;
+use crate::instance::State;
+use crate::reason::Reason;
+use crate::service::Service;
+use crate::timers::TimerKey;
+
+/// Instances that end, asked or not, and what the service does about it.
+impl Service {
+    /// The instance is no more.
+    pub(super) fn gone(&mut self, cx: &mut Cx<'_>, id: InstanceId) {
+        let Some(mut instance) = self.fleet.remove(id) else {
+            return;
+        };
+        cx.shared
+            .timers
+            .set(TimerKey::Instance(self.id, id), &mut instance.timer, None);
+        if instance.in_flight > 0 {
+            self.lose_in_flight(id);
+        }
+        match instance.state {
+            State::Starting { kind } => self.start_failed(cx, id, kind),
+            State::Running { .. } | State::Parking => self.failed(cx),
+            State::Parked | State::Stopping => self.dispatch(cx),
+        }
+    }
+
+    /// Forgets what was in flight on an instance that can no longer answer. The owner knows: the streams broke.
+    pub(super) fn lose_in_flight(&mut self, id: InstanceId) {
+        let here = self.requests.in_flight().filter(|&(_, on, _)| on == id);
+        let lost: Vec<_> = here.map(|(request, ..)| request).collect();
+        for request in lost {
+            self.requests.remove(request);
+            self.counters.lost += 1;
+        }
+    }
+
+    /// A start failed or was given up. After a restore an instance is booted at once, if one is still wanted.
+    pub(super) fn start_failed(&mut self, cx: &mut Cx<'_>, failed: InstanceId, kind: StartKind) {
+        match kind {
+            StartKind::Boot => self.failed(cx),
+            StartKind::Restore => {
+                if self.wanted_start(cx).is_some() {
+                    self.start_new(cx, StartKind::Boot, Reason::RestoreFailed { failed });
+                }
+                self.dispatch(cx);
+            }
+        }
+    }
+
+    /// Nothing starts for a while; and who waits is told so, once that was tried often enough.
+    fn failed(&mut self, cx: &mut Cx<'_>) {
+        self.failures = self.failures.saturating_add(1);
+        let (failures, backoff) = (self.failures, self.config.start.backoff(self.failures));
+        let until = cx.now() + backoff;
+        cx.shared
+            .timers
+            .set(TimerKey::Backoff(self.id), &mut self.backoff, Some(until));
+        let index = self.fleet.index();
+        let hope = index.serving + index.arriving + index.parking;
+        if failures >= self.config.start.attempts && hope == 0 {
+            self.shed_all(cx, backoff, Reason::StartFailed { failures, backoff });
+        }
+        self.dispatch(cx);
+    }
+
+    pub(crate) fn backoff_ended(&mut self, cx: &mut Cx<'_>) {
+        self.backoff = None;
+        self.dispatch(cx);
+    }
+}

@@ -1,0 +1,114 @@
+use crate::context::Shared;
+use crate::instance::{Instance, State};
+use crate::invariants::Violation;
+use crate::service::{Service, Standing};
+use crate::timers::TimerKey;
+
+impl Service {
+    /// Checks every rule; returns how many timers are armed for this service.
+    pub(crate) fn check(&self, shared: &Shared) -> Result<usize, Violation> {
+        let rule = |holds, rule| Violation::unless(holds, Some(self.id), rule);
+        let (count, index) = (&self.counters, self.fleet.index());
+        let waiting = self.requests.waiting();
+        let in_flight: u64 = self
+            .fleet
+            .iter()
+            .map(|instance| u64::from(instance.in_flight))
+            .sum();
+
+        rule(
+            *index == self.fleet.derive_index(),
+            "indexes follow from the instances",
+        )?;
+        let settled = count.admitted + count.shed + count.left;
+        rule(
+            count.queued == u64::from(waiting) + settled,
+            "queued = waiting + admitted + shed + left",
+        )?;
+        rule(
+            count.admitted == in_flight + count.done + count.lost,
+            "admitted = in flight + done + lost",
+        )?;
+        rule(
+            self.requests.len() as u64 == u64::from(waiting) + in_flight,
+            "a request waits or is in flight",
+        )?;
+        rule(
+            waiting <= self.config.queue.max_waiting || self.standing == Standing::Removed,
+            "the queue is bounded",
+        )?;
+        rule(
+            self.fleet.kept() <= self.config.max_instances,
+            "at most max_instances",
+        )?;
+        rule(
+            waiting == 0 || self.fleet.first_free().is_none(),
+            "nobody waits while a slot is free",
+        )?;
+        let backing_off = self.backoff.is_some_and(|until| until > shared.now);
+        let full = self.fleet.kept() == self.config.max_instances && self.fleet.first_parked().is_none();
+        rule(
+            waiting == 0 || index.arriving > 0 || backing_off || full,
+            "who waits is waited for",
+        )?;
+        rule(
+            self.standing == Standing::Offered || waiting == 0,
+            "nobody waits for a removed service",
+        )?;
+
+        for instance in self.fleet.iter() {
+            self.check_instance(instance)?;
+        }
+        let instances = self
+            .fleet
+            .iter()
+            .map(|i| (TimerKey::Instance(self.id, i.id), i.timer));
+        let own = [
+            (TimerKey::Backoff(self.id), self.backoff),
+            (TimerKey::Wait(self.id), self.wait),
+        ];
+        let mut armed = 0;
+        for (key, at) in instances.chain(own).filter_map(|(key, at)| Some((key, at?))) {
+            rule(shared.timers.contains(key, at), "a remembered timer is armed")?;
+            armed += 1;
+        }
+        Ok(armed)
+    }
+
+    fn check_instance(&self, instance: &Instance) -> Result<(), Violation> {
+        let rule = |holds, rule| Violation::unless(holds, Some(self.id), rule);
+        let here = self
+            .requests
+            .in_flight()
+            .filter(|(_, on, _)| *on == instance.id)
+            .count();
+        rule(
+            here == instance.in_flight as usize,
+            "in flight is counted where it is",
+        )?;
+        let runs = matches!(instance.state, State::Running { .. });
+        rule(
+            runs || instance.in_flight == 0,
+            "only a running instance has requests in flight",
+        )?;
+        match instance.state {
+            State::Starting { .. } => rule(instance.timer.is_some(), "a start has a time limit"),
+            State::Running { idle_since } => {
+                let busy = instance.is_busy(self.config.connections);
+                rule(busy == idle_since.is_none(), "idle is not busy")?;
+                rule(
+                    !busy || instance.timer.is_none(),
+                    "a busy instance is not about to be parked",
+                )?;
+                rule(busy || !instance.draining, "a draining instance stops once idle")
+            }
+            State::Parked => {
+                rule(instance.timer.is_none(), "a sleeping instance has no timer")?;
+                rule(!instance.draining, "a draining instance does not sleep")
+            }
+            State::Parking | State::Stopping => {
+                rule(instance.timer.is_none(), "the owner's turn has no timer")
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+mod configure;
+mod connections;
+mod dispatch;
+mod explain;
+mod failure;
+mod instances;
+mod invariants;
+mod parking;
+mod reconcile;
+mod requests;
+
+use crate::action::Command;
+use crate::config::{StartSource, ValidConfig};
+use crate::context::Cx;
+use crate::event::Event;
+use crate::explain::Counters;
+use crate::fleet::Fleet;
+use crate::ids::{ActionId, ServiceId};
+use crate::instance::Activity;
+use crate::log::Decision;
+use crate::reason::Reason;
+use crate::requests::Requests;
+use crate::time::Timestamp;
+use crate::timers::TimerKey;
+
+/// Whether a service takes requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Offered,
+    /// Ends with its last instance.
+    Removed,
+}
+
+/// The state machine of one service. Its transitions are in the submodules, by what they are about.
+#[derive(Debug)]
+pub(crate) struct Service {
+    id: ServiceId,
+    config: ValidConfig,
+    standing: Standing,
+    fleet: Fleet,
+    requests: Requests,
+    /// Failed starts and deaths since something last worked.
+    failures: u32,
+    /// No start before; the slot of its timer.
+    backoff: Option<Timestamp>,
+    /// When the first in the queue has waited long enough; the slot of its timer.
+    wait: Option<Timestamp>,
+    counters: Counters,
+    /// The last lifecycle command.
+    last: Option<Decision>,
+}
+
+impl Service {
+    pub(crate) fn new(id: ServiceId, config: ValidConfig) -> Self {
+        Self {
+            id,
+            fleet: Fleet::new(config.concurrency),
+            config,
+            standing: Standing::Offered,
+            requests: Requests::default(),
+            failures: 0,
+            backoff: None,
+            wait: None,
+            counters: Counters::default(),
+            last: None,
+        }
+    }
+
+    /// Takes in what happened; says whether nothing is left of the service.
+    pub(crate) fn on_event(&mut self, cx: &mut Cx<'_>, event: Event) -> bool {
+        match event {
+            Event::ServiceConfigured { config, .. } => self.configure(cx, config),
+            Event::ServiceRemoved { .. } => self.remove(cx),
+            Event::RequestQueued { request, .. } => self.request_queued(cx, request),
+            Event::RequestDone { request, .. } => self.request_done(cx, request),
+            Event::ConnectionActive {
+                instance, connection, ..
+            } => {
+                self.connection_is(cx, instance, connection, Activity::Active);
+            }
+            Event::ConnectionQuiet {
+                instance, connection, ..
+            } => {
+                self.connection_is(cx, instance, connection, Activity::Quiet);
+            }
+            Event::ConnectionClosed {
+                instance, connection, ..
+            } => self.connection_closed(cx, instance, connection),
+            Event::InstanceReady { instance, epoch, .. } => self.instance_ready(cx, instance, epoch),
+            Event::InstanceFailed { instance, epoch, .. } => self.instance_failed(cx, instance, epoch),
+            Event::InstanceParked { instance, epoch, .. } => self.instance_parked(cx, instance, epoch),
+            Event::ParkRefused {
+                instance,
+                epoch,
+                last_activity,
+                ..
+            } => {
+                self.park_refused(cx, instance, epoch, last_activity);
+            }
+            Event::InstanceExited { instance, epoch, .. } => self.instance_exited(cx, instance, epoch),
+            Event::Inventory(inventory) => self.reconcile(cx, &inventory),
+            Event::Tick => {}
+        }
+        self.is_gone(cx)
+    }
+
+    /// Does what is due; says whether nothing is left of the service.
+    pub(crate) fn on_timer(&mut self, cx: &mut Cx<'_>, key: TimerKey) -> bool {
+        match key {
+            TimerKey::Instance(_, instance) => self.instance_timer(cx, instance),
+            TimerKey::Backoff(_) => self.backoff_ended(cx),
+            TimerKey::Wait(_) => self.wait_ended(cx),
+        }
+        self.is_gone(cx)
+    }
+
+    /// A removed service ends with its last instance, and its last timer with it.
+    fn is_gone(&mut self, cx: &mut Cx<'_>) -> bool {
+        let gone = self.standing == Standing::Removed && self.fleet.is_empty();
+        if gone {
+            cx.shared
+                .timers
+                .set(TimerKey::Backoff(self.id), &mut self.backoff, None);
+        }
+        gone
+    }
+
+    fn emit(&mut self, cx: &mut Cx<'_>, command: Command, reason: Reason) -> ActionId {
+        let decision = cx.decide(self.id, command, reason);
+        if command.lifecycle_of().is_some() {
+            self.last = Some(decision);
+        }
+        decision.action.id
+    }
+
+    fn has_snapshot(&self) -> bool {
+        self.config.start_from == StartSource::Snapshot
+    }
+}

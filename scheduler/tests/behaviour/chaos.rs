@@ -1,0 +1,348 @@
+//! Random histories in which events and actions are lost, doubled and late: no rule is ever broken, and inventories
+//! bring everything to an end.
+
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use scheduler::{
+    Action, Activity, Event, InstanceId, Phase, RequestId, Scheduler, ServiceConfig, Settings, Timestamp,
+};
+
+use crate::desk::{SERVICE, ms};
+use crate::owner::Owner;
+
+/// Something that happens around the scheduler. Numbers choose among what is there.
+#[derive(Clone, Debug)]
+enum Step {
+    Request,
+    End(u64),
+    Progress(usize, bool),
+    Connection(usize, Option<Activity>),
+    Wait(u64),
+    Inventory,
+    Configure(ServiceConfig),
+    Remove,
+    /// The oldest late event arrives.
+    LateEvent,
+}
+
+/// What becomes of an event, or of an action, on its way.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Arrives,
+    IsLost,
+    ArrivesTwice,
+    ArrivesLate,
+}
+
+fn config() -> impl Strategy<Value = ServiceConfig> {
+    let concurrency = prop_oneof![Just(1), Just(2), Just(u32::MAX)];
+    (0..=2_u32, 1..=3_u32, concurrency, 1..=20_u64, 1..=5_u32).prop_map(
+        |(min, max, concurrency, cooldown, waiting)| {
+            let mut config = ServiceConfig {
+                min_instances: min.saturating_sub(1).min(max),
+                max_instances: max,
+                concurrency,
+                cooldown: Some(ms(cooldown)),
+                ..ServiceConfig::default()
+            };
+            config.start.timeout = ms(50);
+            config.start.retry_cap = ms(40);
+            config.queue.max_waiting = waiting;
+            config.queue.max_wait = ms(200);
+            config
+        },
+    )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let activity = prop_oneof![
+        Just(None),
+        Just(Some(Activity::Active)),
+        Just(Some(Activity::Quiet))
+    ];
+    prop_oneof![
+        8 => Just(Step::Request),
+        6 => any::<u64>().prop_map(Step::End),
+        10 => (any::<usize>(), prop::bool::weighted(0.85)).prop_map(|(vm, well)| Step::Progress(vm, well)),
+        3 => (any::<usize>(), activity).prop_map(|(vm, activity)| Step::Connection(vm, activity)),
+        8 => (0..30_u64).prop_map(Step::Wait),
+        3 => Just(Step::Inventory),
+        1 => config().prop_map(Step::Configure),
+        1 => Just(Step::Remove),
+        4 => Just(Step::LateEvent),
+    ]
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        14 => Just(Fate::Arrives),
+        2 => Just(Fate::IsLost),
+        2 => Just(Fate::ArrivesTwice),
+        2 => Just(Fate::ArrivesLate),
+    ]
+}
+
+struct World {
+    scheduler: Scheduler,
+    owner: Owner,
+    now: Timestamp,
+    late: Vec<Event>,
+    /// What the scheduler was told, and what it answered.
+    history: Vec<(Timestamp, Event)>,
+    actions: Vec<Action>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            scheduler: Scheduler::new(&Settings::default()),
+            owner: Owner::default(),
+            now: Timestamp::ZERO,
+            late: Vec::new(),
+            history: Vec::new(),
+            actions: Vec::new(),
+        }
+    }
+
+    fn tell(&mut self, event: Event, fate: Fate) {
+        match fate {
+            Fate::Arrives => self.deliver(event, fate),
+            Fate::IsLost => {}
+            Fate::ArrivesTwice => {
+                self.deliver(event.clone(), fate);
+                self.deliver(event, fate);
+            }
+            Fate::ArrivesLate => self.late.push(event),
+        }
+    }
+
+    fn deliver(&mut self, event: Event, actions_fate: Fate) {
+        self.history.push((self.now, event.clone()));
+        let before = self.actions.len();
+        self.scheduler.handle(self.now, event, &mut self.actions);
+        if let Err(violation) = self.scheduler.check_invariants() {
+            panic!("{violation}\nafter {:#?}", self.history);
+        }
+        let answers: Vec<_> = self.actions[before..].to_vec();
+        for action in answers {
+            let times = if matches!(actions_fate, Fate::ArrivesTwice) {
+                2
+            } else {
+                1
+            };
+            for _ in 0..times {
+                if let Some(answer) = self.owner.apply(&action) {
+                    // Answers at once are as unreliable as what caused them.
+                    self.tell_later(answer, actions_fate);
+                }
+            }
+        }
+    }
+
+    fn tell_later(&mut self, answer: Event, fate: Fate) {
+        if !matches!(fate, Fate::IsLost) {
+            self.late.push(answer);
+        }
+    }
+
+    fn vm(&self, choice: usize) -> Option<InstanceId> {
+        let count = self.owner.vms.len();
+        if count == 0 {
+            None
+        } else {
+            self.owner.vms.keys().nth(choice % count).copied()
+        }
+    }
+
+    fn step(&mut self, step: Step, fate: Fate) {
+        let event = match step {
+            Step::Request => Some(self.owner.request()),
+            Step::End(choice) => {
+                let request = choice.checked_rem(self.owner.requests()).map(RequestId);
+                request.and_then(|request| self.owner.end(request))
+            }
+            Step::Progress(choice, well) => self
+                .vm(choice)
+                .and_then(|vm| self.owner.progress(vm, self.now, well)),
+            Step::Connection(choice, activity) => {
+                self.vm(choice).and_then(|vm| self.owner.connection(vm, activity))
+            }
+            Step::Wait(millis) => {
+                self.now = self.now + ms(millis);
+                Some(Event::Tick)
+            }
+            Step::Inventory => Some(Event::Inventory(self.owner.inventory())),
+            Step::Configure(config) => {
+                return self.deliver(configured(config), Fate::Arrives);
+            }
+            Step::Remove => return self.deliver(Event::ServiceRemoved { service: SERVICE }, Fate::Arrives),
+            Step::LateEvent => {
+                if !self.late.is_empty() {
+                    let event = self.late.remove(0);
+                    self.deliver(event, Fate::Arrives);
+                }
+                return;
+            }
+        };
+        if let Some(event) = event {
+            self.tell(event, fate);
+        }
+    }
+
+    /// Nothing is lost any more and clients stop coming: everything there is comes to its end.
+    fn calm(&mut self) {
+        for _ in 0..40 {
+            for event in std::mem::take(&mut self.late) {
+                self.deliver(event, Fate::Arrives);
+            }
+            let vms: Vec<_> = self.owner.vms.keys().copied().collect();
+            for vm in vms {
+                let event = self.owner.progress(vm, self.now, true);
+                event
+                    .into_iter()
+                    .for_each(|event| self.deliver(event, Fate::Arrives));
+                let event = self.owner.connection(vm, None);
+                event
+                    .into_iter()
+                    .for_each(|event| self.deliver(event, Fate::Arrives));
+            }
+            let in_flight: Vec<_> = self
+                .owner
+                .vms
+                .values()
+                .flat_map(|vm| vm.in_flight.clone())
+                .collect();
+            for request in in_flight {
+                let event = self.owner.end(request);
+                event
+                    .into_iter()
+                    .for_each(|event| self.deliver(event, Fate::Arrives));
+            }
+            self.deliver(Event::Inventory(self.owner.inventory()), Fate::Arrives);
+            self.now = self.now + ms(10);
+            self.deliver(Event::Tick, Fate::Arrives);
+        }
+    }
+}
+
+fn configured(config: ServiceConfig) -> Event {
+    let config = config.validate().expect("random configurations are valid");
+    Event::ServiceConfigured {
+        service: SERVICE,
+        config,
+    }
+}
+
+fn run(config: ServiceConfig, steps: Vec<(Step, Fate)>) -> World {
+    let mut world = World::new();
+    world.deliver(configured(config), Fate::Arrives);
+    for (step, fate) in steps {
+        world.step(step, fate);
+    }
+    world
+}
+
+proptest! {
+    #[test]
+    fn every_request_ends_whatever_was_lost_and_everything_falls_asleep(
+        config in config(),
+        steps in vec((step(), fate()), 1..150),
+    ) {
+        let last = ServiceConfig { min_instances: 0, ..config.clone() };
+        let mut world = run(config, steps);
+        world.deliver(configured(last), Fate::Arrives);
+        world.calm();
+        let owner = &world.owner;
+        prop_assert_eq!(owner.ended.len() as u64, owner.requests(), "{:#?}", owner);
+        prop_assert!(owner.vms.values().all(|vm| vm.phase == Phase::Parked), "{:#?}", owner);
+        let why = world.scheduler.why(SERVICE).expect("it is configured");
+        prop_assert_eq!(why.waiting, 0);
+        prop_assert_eq!(why.instances.len(), owner.vms.len());
+        prop_assert_eq!(world.scheduler.next_deadline().filter(|at| *at <= world.now), None);
+    }
+
+    #[test]
+    fn the_same_events_give_the_same_actions(config in config(), steps in vec((step(), fate()), 1..150)) {
+        let world = run(config, steps);
+        let mut again = Scheduler::new(&Settings::default());
+        let mut actions = Vec::new();
+        for (now, event) in &world.history {
+            again.handle(*now, event.clone(), &mut actions);
+        }
+        prop_assert_eq!(format!("{:?}", world.actions), format!("{actions:?}"));
+        prop_assert_eq!(format!("{:?}", world.scheduler), format!("{again:?}"));
+    }
+
+    #[test]
+    fn any_events_in_any_order_break_no_rule(events in vec(any_event(), 1..200)) {
+        let mut scheduler = Scheduler::new(&Settings::default());
+        let mut now = Timestamp::ZERO;
+        let mut out = Vec::new();
+        for (wait, event) in events {
+            now = now + Duration::from_millis(wait);
+            scheduler.handle(now, event, &mut out);
+            let checked = scheduler.check_invariants();
+            prop_assert!(checked.is_ok(), "{:?}", checked);
+        }
+        prop_assert!(out.is_sorted_by(|a, b| a.id < b.id), "action ids grow");
+    }
+}
+
+/// Events that no owner would send in this order, if at all.
+fn any_event() -> impl Strategy<Value = (u64, Event)> {
+    use scheduler::{ActionId, ConnectionId, Epoch, InstanceReport, Inventory};
+    let service = SERVICE;
+    let id = (1..4_u64, 0..4_u64).prop_map(|(instance, epoch)| (InstanceId(instance), Epoch(epoch)));
+    let phase = prop_oneof![
+        Just(Phase::Starting),
+        Just(Phase::Running),
+        Just(Phase::Parking),
+        Just(Phase::Parked),
+        Just(Phase::Stopping)
+    ];
+    let report = (id.clone(), phase, vec((0..6_u64).prop_map(RequestId), 0..3)).prop_map(
+        |((instance, epoch), phase, in_flight)| InstanceReport {
+            instance,
+            epoch,
+            phase,
+            in_flight,
+            connections: vec![(ConnectionId(1), Activity::Active)],
+        },
+    );
+    let inventory = (
+        0..30_u64,
+        vec((0..6_u64).prop_map(RequestId), 0..3),
+        vec(report, 0..3),
+    )
+        .prop_map(move |(as_of, waiting, instances)| {
+            Event::Inventory(Inventory {
+                service,
+                as_of: ActionId(as_of),
+                waiting,
+                instances,
+            })
+        });
+    let request = (0..6_u64).prop_map(RequestId);
+    let connection = ConnectionId(1);
+    let event = prop_oneof![
+        2 => config().prop_map(configured),
+        1 => Just(Event::ServiceRemoved { service }),
+        6 => request.clone().prop_map(move |request| Event::RequestQueued { service, request }),
+        4 => request.prop_map(move |request| Event::RequestDone { service, request }),
+        6 => id.clone().prop_map(move |(instance, epoch)| Event::InstanceReady { service, instance, epoch }),
+        2 => id.clone().prop_map(move |(instance, epoch)| Event::InstanceFailed { service, instance, epoch }),
+        4 => id.clone().prop_map(move |(instance, epoch)| Event::InstanceParked { service, instance, epoch }),
+        2 => id.clone().prop_map(move |(instance, epoch)| Event::ParkRefused {
+            service, instance, epoch, last_activity: Timestamp::ZERO
+        }),
+        2 => id.clone().prop_map(move |(instance, epoch)| Event::InstanceExited { service, instance, epoch }),
+        1 => id.clone().prop_map(move |(instance, _)| Event::ConnectionActive { service, instance, connection }),
+        1 => id.clone().prop_map(move |(instance, _)| Event::ConnectionQuiet { service, instance, connection }),
+        1 => id.prop_map(move |(instance, _)| Event::ConnectionClosed { service, instance, connection }),
+        3 => inventory,
+        6 => Just(Event::Tick),
+    ];
+    (0..30_u64, event)
+}

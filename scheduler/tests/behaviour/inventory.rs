@@ -1,0 +1,203 @@
+use scheduler::{
+    ActionId, Activity, ConnectionId, Epoch, Event, InstanceId, InstanceReport, Inventory, Phase, RequestId,
+    ServiceConfig, ServiceId,
+};
+
+use crate::desk::{Desk, NOTHING, SERVICE, config};
+
+fn report(instance: u64, epoch: u64, phase: Phase, in_flight: &[u64]) -> InstanceReport {
+    InstanceReport {
+        instance: InstanceId(instance),
+        epoch: Epoch(epoch),
+        phase,
+        in_flight: in_flight.iter().copied().map(RequestId).collect(),
+        connections: Vec::new(),
+    }
+}
+
+fn inventory(as_of: u64, waiting: &[u64], instances: Vec<InstanceReport>) -> Event {
+    let waiting = waiting.iter().copied().map(RequestId).collect();
+    Event::Inventory(Inventory {
+        service: SERVICE,
+        as_of: ActionId(as_of),
+        waiting,
+        instances,
+    })
+}
+
+#[test]
+fn a_lost_ready_is_repaired() {
+    let mut desk = Desk::new(config());
+    desk.queued(1);
+    assert_eq!(
+        desk.event(inventory(1, &[1], vec![report(1, 1, Phase::Running, &[])])),
+        ["admit 1 to 1"]
+    );
+}
+
+#[test]
+fn a_lost_park_answer_is_repaired_either_way() {
+    for (phase, expected) in [
+        (Phase::Parked, "start 1.3 restore"),
+        (Phase::Running, "admit 1 to 1"),
+    ] {
+        let mut desk = Desk::awake(config());
+        desk.at(10).tick();
+        desk.queued(1);
+        assert_eq!(
+            desk.event(inventory(3, &[1], vec![report(1, 2, phase, &[])])),
+            [expected]
+        );
+    }
+}
+
+#[test]
+fn a_lost_end_of_a_request_is_repaired_and_the_instance_may_sleep() {
+    let mut desk = Desk::awake(config());
+    desk.queued(1);
+    assert_eq!(
+        desk.event(inventory(3, &[], vec![report(1, 1, Phase::Running, &[])])),
+        NOTHING
+    );
+    assert_eq!(desk.deadline_ms(), Some(10));
+}
+
+#[test]
+fn a_lost_request_is_repaired() {
+    let mut desk = Desk::asleep(config());
+    assert_eq!(
+        desk.event(inventory(3, &[5], vec![report(1, 2, Phase::Parked, &[])])),
+        ["start 1.3 restore"]
+    );
+}
+
+#[test]
+fn a_lost_death_is_repaired() {
+    let mut desk = Desk::awake(config());
+    desk.queued(1);
+    assert_eq!(desk.event(inventory(3, &[], vec![])), NOTHING);
+    assert_eq!(desk.at(20).queued(2), ["start 2.1 boot"]);
+}
+
+#[test]
+fn a_command_the_owner_never_got_is_repeated_with_its_epoch() {
+    let mut desk = Desk::new(config());
+    desk.queued(1);
+    assert_eq!(desk.event(inventory(1, &[1], vec![])), ["start 1.1 boot"]);
+    assert_eq!(desk.reasons(), ["action 1 went unheard"]);
+
+    let mut desk = Desk::awake(config());
+    desk.at(10).tick();
+    assert_eq!(
+        desk.event(inventory(3, &[], vec![report(1, 1, Phase::Running, &[])])),
+        ["park 1.2"]
+    );
+
+    let mut desk = Desk::awake(config());
+    desk.queued(1);
+    assert_eq!(
+        desk.event(inventory(3, &[1], vec![report(1, 1, Phase::Running, &[])])),
+        ["admit 1 to 1"]
+    );
+}
+
+#[test]
+fn an_inventory_older_than_a_command_does_not_undo_it() {
+    let mut desk = Desk::asleep(config());
+    desk.queued(1);
+    assert_eq!(
+        desk.event(inventory(3, &[1], vec![report(1, 2, Phase::Parked, &[])])),
+        NOTHING
+    );
+    assert_eq!(desk.event(inventory(3, &[], vec![])), NOTHING);
+    desk.ready(1, 3);
+    assert_eq!(
+        desk.event(inventory(4, &[1], vec![report(1, 3, Phase::Running, &[])])),
+        NOTHING
+    );
+    assert_eq!(desk.done(1), NOTHING, "it was in flight all the time");
+    assert_eq!(desk.scheduler.ignored_events(), 0);
+}
+
+#[test]
+fn an_inventory_that_agrees_changes_nothing() {
+    let mut desk = Desk::awake(config());
+    let before = format!("{:?}", desk.scheduler);
+    desk.event(inventory(2, &[], vec![report(1, 1, Phase::Running, &[])]));
+    assert_eq!(format!("{:?}", desk.scheduler), before);
+}
+
+#[test]
+fn a_restarted_scheduler_takes_over_what_runs_and_what_sleeps() {
+    let mut desk = Desk::new(ServiceConfig {
+        max_instances: 3,
+        concurrency: 1,
+        ..config()
+    });
+    desk.at(100);
+    let found = vec![
+        report(41, 7, Phase::Parked, &[]),
+        report(42, 3, Phase::Running, &[9]),
+    ];
+    assert_eq!(desk.event(inventory(0, &[], found)), NOTHING);
+    assert_eq!(desk.queued(10), ["start 41.8 restore"]);
+    assert_eq!(
+        desk.queued(11),
+        ["start 43.1 boot"],
+        "ids of others are not used again"
+    );
+    assert_eq!(desk.done(9), ["admit 10 to 42"]);
+}
+
+#[test]
+fn an_adopted_idle_instance_gets_a_whole_cooldown() {
+    let mut desk = Desk::new(config());
+    desk.at(100)
+        .event(inventory(0, &[], vec![report(41, 7, Phase::Running, &[])]));
+    assert_eq!(desk.deadline_ms(), Some(110));
+}
+
+#[test]
+fn more_instances_than_there_may_be_are_ended_when_found() {
+    let mut desk = Desk::new(config());
+    let found = vec![
+        report(41, 7, Phase::Running, &[]),
+        report(42, 3, Phase::Parked, &[]),
+    ];
+    assert_eq!(desk.event(inventory(0, &[], found)), ["stop 42.4"]);
+}
+
+#[test]
+fn an_instance_that_was_given_up_is_stopped_when_it_turns_up() {
+    let mut desk = Desk::new(config());
+    desk.queued(1);
+    desk.failed(1, 1);
+    assert_eq!(
+        desk.event(inventory(1, &[1], vec![report(1, 1, Phase::Running, &[])])),
+        ["stop 1.2"]
+    );
+    assert_eq!(desk.reasons(), ["not wanted any more"]);
+}
+
+#[test]
+fn instances_and_requests_of_an_unknown_service_are_cleared_away() {
+    let mut desk = Desk::new(config());
+    let instances = vec![report(41, 7, Phase::Running, &[])];
+    let inventory = Inventory {
+        service: ServiceId(9),
+        as_of: ActionId(0),
+        waiting: vec![RequestId(1)],
+        instances,
+    };
+    assert_eq!(desk.event(Event::Inventory(inventory)), ["stop 41.8", "shed 1"]);
+}
+
+#[test]
+fn a_lost_close_of_a_connection_is_repaired() {
+    let mut desk = Desk::awake(config());
+    desk.active(1, 5);
+    let mut quiet = report(1, 1, Phase::Running, &[]);
+    quiet.connections = vec![(ConnectionId(5), Activity::Quiet)];
+    desk.at(3).event(inventory(2, &[], vec![quiet]));
+    assert_eq!(desk.deadline_ms(), Some(13));
+}

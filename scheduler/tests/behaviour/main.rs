@@ -1,0 +1,13 @@
+//! What the scheduler does, seen from outside: events in, actions out.
+
+mod chaos;
+mod connections;
+mod desk;
+mod explaining;
+mod failures;
+mod inventory;
+mod owner;
+mod replay;
+mod scale_out;
+mod scale_to_zero;
+mod services;
