@@ -67,7 +67,7 @@ pub(crate) fn guest(workspace: &Workspace) -> Result<Outcome> {
         command.args(["--manifest-path", KERNEL]);
         command
     };
-    let mut clippy = kernel(&["clippy"]);
+    let mut clippy = kernel(&["clippy", "--all-targets"]);
     clippy
         .arg("--target-dir")
         .arg(&target)
