@@ -36,6 +36,13 @@ impl ImageRegion {
     }
 }
 
+/// The region that has the byte at `gpa`. There are at most eight to look through.
+pub(crate) fn region_at(regions: &[ImageRegion], gpa: u64) -> Option<&ImageRegion> {
+    regions
+        .iter()
+        .find(|region| (region.gpa.0..region.end()).contains(&gpa))
+}
+
 /// Guest memory in a file, ready to be mapped: by [`map_cow`](Self::map_cow), or region by region by a VMM
 /// that has its own address space laid out (`mmap` with `MAP_PRIVATE | MAP_FIXED`).
 ///

@@ -4,7 +4,7 @@ use std::os::unix::fs::FileExt;
 use super::error::LoadError;
 use super::open::Snapshot;
 use crate::format::{DataRun, FormatError, GROUP_BYTES};
-use crate::image::ImageRegion;
+use crate::image::{ImageRegion, region_at};
 use crate::int::{to_u64, to_usize};
 use crate::memory::data_extents;
 use crate::save::{Content, runs};
@@ -45,13 +45,9 @@ impl Snapshot {
         mut visit: impl FnMut(u64, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut buffer = vec![0; to_usize(GROUP_BYTES)];
-        let mut regions = self.header.regions.iter();
-        let mut region = regions.next();
         for run in &self.runs {
-            while region.is_some_and(|region| region.end() <= run.gpa) {
-                region = regions.next();
-            }
-            let region = region.expect("the page map was checked to lie within the regions");
+            let region = region_at(&self.header.regions, run.gpa)
+                .expect("the page map was checked to lie within the regions");
             visit(run.gpa, self.read_run(region, run, &mut buffer)?)?;
         }
         Ok(())

@@ -3,14 +3,13 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 
-use vm_memory::{GuestMemoryBackend, GuestMemoryError, GuestMemoryRegion, MemoryRegionAddress};
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryError, GuestMemoryRegion, MemoryRegionAddress};
 
 use super::extents::{data_extents, rebase, union};
 use super::source::PageSource;
 use super::vma::{Backing, Sharing, Vma, mappings};
 use super::{MemoryError, host_range};
 use crate::dirty::{private_ranges, push_range};
-use crate::image::ImageRegion;
 use crate::int::to_u64;
 
 /// Guest memory mapped in this process, paused.
@@ -22,20 +21,20 @@ use crate::int::to_u64;
 pub(crate) struct LiveMemory<'a, M>(pub(crate) &'a M);
 
 impl<M: GuestMemoryBackend> LiveMemory<'_, M> {
-    fn region(&self, region: &ImageRegion) -> Result<&M::R, MemoryError> {
-        self.0.find_region(region.gpa).ok_or(MemoryError::Access {
-            gpa: region.gpa.0,
-            len_bytes: region.len_bytes,
-            source: GuestMemoryError::InvalidGuestAddress(region.gpa),
+    fn region_at(&self, gpa: GuestAddress) -> Result<&M::R, MemoryError> {
+        self.0.find_region(gpa).ok_or(MemoryError::Access {
+            gpa: gpa.0,
+            len_bytes: 0,
+            source: GuestMemoryError::InvalidGuestAddress(gpa),
         })
     }
 }
 
 impl<M: GuestMemoryBackend> PageSource for LiveMemory<'_, M> {
-    fn candidates(&self, region: &ImageRegion) -> Result<Vec<Range<u64>>, MemoryError> {
-        let mapped = self.region(region)?;
-        let host = host_range(mapped)?;
-        let file = mapped.file_offset().map(|file_offset| file_offset.file());
+    fn candidates(&self, gpa: GuestAddress) -> Result<Vec<Range<u64>>, MemoryError> {
+        let region = self.region_at(gpa)?;
+        let host = host_range(region)?;
+        let file = region.file_offset().map(|file_offset| file_offset.file());
         let find = || -> io::Result<Vec<Range<u64>>> {
             let mut found = Vec::new();
             for vma in mappings(host.clone())? {
@@ -46,24 +45,23 @@ impl<M: GuestMemoryBackend> PageSource for LiveMemory<'_, M> {
             Ok(found)
         };
         let found = find().map_err(|source| MemoryError::Scan {
-            gpa: region.gpa.0,
-            len_bytes: region.len_bytes,
+            gpa: region.start_addr().0,
+            len_bytes: region.len(),
             source,
         })?;
-        Ok(rebase(found, host.start, region.gpa.0).collect())
+        Ok(rebase(found, host.start, region.start_addr().0).collect())
     }
 
-    fn read(&self, region: &ImageRegion, gpa: u64, bytes: &mut [u8]) -> Result<(), MemoryError> {
-        let offset = MemoryRegionAddress(gpa - region.gpa.0);
-        let slice = self
-            .region(region)?
-            .get_slice(offset, bytes.len())
-            .map_err(|source| MemoryError::Access {
-                gpa,
-                len_bytes: to_u64(bytes.len()),
-                source,
-            })?;
-        slice.copy_to(bytes);
+    fn read(&self, gpa: u64, bytes: &mut [u8]) -> Result<(), MemoryError> {
+        let len = bytes.len();
+        let access = |source| MemoryError::Access {
+            gpa,
+            len_bytes: to_u64(len),
+            source,
+        };
+        let region = self.region_at(GuestAddress(gpa))?;
+        let offset = MemoryRegionAddress(gpa - region.start_addr().0);
+        region.get_slice(offset, len).map_err(access)?.copy_to(bytes);
         Ok(())
     }
 }

@@ -108,7 +108,7 @@ impl RamImage {
         let mut zero_bytes = 0;
         for region in &self.image.regions {
             let ranges = within(dirty, region);
-            each_group::<AbsorbError>(&LiveMemory(memory), region, &ranges, |gpa, bytes| {
+            each_group::<AbsorbError>(&LiveMemory(memory), &ranges, |gpa, bytes| {
                 for (offset, content, run) in runs(bytes, page) {
                     let (gpa, len_bytes) = (gpa + to_u64(offset), to_u64(run.len()));
                     let file_offset = region.file_offset_of(gpa);

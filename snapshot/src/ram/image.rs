@@ -9,7 +9,7 @@ use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRe
 
 use super::error::{Poisoned, RamError};
 use crate::format::place_regions;
-use crate::image::{ImageRegion, MemoryImage};
+use crate::image::{ImageRegion, MemoryImage, region_at};
 use crate::int::to_u64;
 use crate::load::Snapshot;
 use crate::memory::{LiveMemory, PageSource};
@@ -47,13 +47,8 @@ impl RamImage {
             .iter()
             .map(|region| (region.gpa, region.len_bytes));
         let image = empty_image(regions)?;
-        let mut regions = image.regions.iter();
-        let mut region = regions.next();
         snapshot.each_run(|gpa, bytes| {
-            while region.is_some_and(|region| region.end() <= gpa) {
-                region = regions.next();
-            }
-            let region = region.expect("the image has the snapshot's regions");
+            let region = region_at(&image.regions, gpa).expect("the image has the snapshot's regions");
             image
                 .file
                 .write_all_at(bytes, region.file_offset_of(gpa))
@@ -161,7 +156,7 @@ impl RamImage {
         let page = rustix::param::page_size();
         let mut freed = 0;
         for region in &image.regions {
-            each_group::<RamError>(image, region, &image.candidates(region)?, |gpa, bytes| {
+            each_group::<RamError>(image, &image.candidates(region.gpa)?, |gpa, bytes| {
                 for (offset, content, run) in runs(bytes, page) {
                     if content == Content::Zero {
                         let file_offset = region.file_offset_of(gpa + to_u64(offset));

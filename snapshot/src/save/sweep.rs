@@ -25,7 +25,7 @@ pub(crate) fn sweep<E: From<MemoryError>>(
 ) -> Result<(), E> {
     let candidates: Vec<_> = regions
         .iter()
-        .map(|region| Ok((region, source.candidates(region)?)))
+        .map(|region| Ok((region, source.candidates(region.gpa)?)))
         .collect::<Result<_, MemoryError>>()?;
     let total_bytes = candidates
         .iter()
@@ -35,7 +35,7 @@ pub(crate) fn sweep<E: From<MemoryError>>(
     let mut done_bytes = 0;
     let page = rustix::param::page_size();
     for (region, ranges) in candidates {
-        each_group::<E>(source, region, &ranges, |gpa, bytes| {
+        each_group::<E>(source, &ranges, |gpa, bytes| {
             for (offset, content, run) in runs(bytes, page) {
                 if content == Content::Data {
                     sink(region, gpa + to_u64(offset), run)?;
@@ -52,10 +52,9 @@ pub(crate) fn sweep<E: From<MemoryError>>(
     Ok(())
 }
 
-/// Reads `ranges` of `region`, cut where a group of 2 MiB of guest addresses ends.
+/// Reads `ranges`, none of which leaves its region, cut where a group of 2 MiB of guest addresses ends.
 pub(crate) fn each_group<E: From<MemoryError>>(
     source: &impl PageSource,
-    region: &ImageRegion,
     ranges: &[Range<u64>],
     mut visit: impl FnMut(u64, &[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -67,7 +66,7 @@ pub(crate) fn each_group<E: From<MemoryError>>(
             let bytes = buffer
                 .get_mut(..to_usize(end - gpa))
                 .expect("a group fits the buffer");
-            source.read(region, gpa, bytes)?;
+            source.read(gpa, bytes)?;
             visit(gpa, bytes)?;
             gpa = end;
         }
