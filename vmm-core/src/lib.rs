@@ -1,1 +1,47 @@
-//! One micro-VM on KVM: boot, pause, save, restore, and shells made ahead.
+//! One micro-VM on KVM.
+#![doc = include_str!("../README.md")]
+
+mod arch;
+mod bus;
+mod config;
+mod devices;
+mod event_loop;
+mod handle;
+mod hypervisor;
+mod irq;
+mod kernel;
+mod lifecycle;
+mod machine;
+mod memory;
+mod net_port;
+mod paused;
+mod pool;
+mod shell;
+mod state;
+mod vcpu;
+mod virtio;
+mod vm;
+
+pub use bus::{Bus, BusDevice, BusError, SharedDevice};
+pub use config::VmConfig;
+pub use devices::boot_timer::{MARK_RESUMED, MARK_SERVING};
+pub use devices::generation::GenerationId;
+pub use event_loop::EventLoopError;
+pub use handle::VmHandle;
+pub use hypervisor::{Capabilities, Capability, Hypervisor, OpenError};
+pub use irq::IrqLine;
+pub use kernel::{Entry, KernelError};
+pub use lifecycle::{Mark, StopReason, VmStatus, WaitError};
+pub use machine::CreateError;
+pub use memory::{GuestRam, ImageRegion, MapImageError, MemoryImage, ReserveError};
+pub use net_port::NetPortError;
+pub use paused::{Paused, SaveError};
+pub use pool::ShellPool;
+pub use shell::{LoadedShell, Shell, ShellError};
+pub use state::{StateError, StateKind, StateSection, VmState};
+pub use vcpu::{VcpuStateError, VcpuStateErrorKind};
+pub use virtio::{
+    AttachError, ConnectError, ConnectionId, DetachedStreams, DeviceCounts, EgressPolicy, MacAddress,
+    NetConfig, NetConfigError, Spare, UserNetConfig, UserNetCounts, UserNetError, UserNetHandle,
+};
+pub use vm::{BootError, Restore, RestoreError, Vm, VmError};

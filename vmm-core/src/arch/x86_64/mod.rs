@@ -1,0 +1,8 @@
+//! x86-64: boot protocols, registers, CPUID and MSRs.
+
+pub(crate) mod boot;
+pub(crate) mod cpuid;
+pub(crate) mod gdt;
+pub(crate) mod msr;
+pub(crate) mod regs;
+pub(crate) mod tsc;

@@ -1,0 +1,240 @@
+//! What a VM is doing, and why it stopped.
+
+use std::io;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+/// What a VM is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum VmStatus {
+    /// Built or restored; no guest instruction has run yet.
+    Created,
+    /// Running, or halted and waiting for an interrupt.
+    Running,
+    /// Stopped between two instructions; can go on.
+    Paused,
+    /// Cannot go on.
+    Stopped(StopReason),
+}
+
+/// Why a VM cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// The guest asked for it: it wrote the reset command to port 0x64.
+    #[error("the guest asked for a reset")]
+    GuestReset,
+    /// The guest took an exception that it could not handle, nor the next, nor the next.
+    #[error("the guest triple-faulted")]
+    TripleFault,
+    /// KVM reported a system event (kernel `api.rst`, `KVM_EXIT_SYSTEM_EVENT`).
+    #[error("system event {kind}")]
+    SystemEvent {
+        /// The event's number.
+        kind: u32,
+    },
+    /// The processor refused to enter the guest: its state is invalid.
+    #[error("guest entry refused (hardware reason {reason:#x})")]
+    EntryRefused {
+        /// Hardware's code.
+        reason: u64,
+    },
+    /// KVM met an instruction it can neither run nor emulate.
+    #[error("KVM internal error {suberror} at rip {rip:#x} (1 = instruction not emulated)")]
+    EmulationFailed {
+        /// KVM's code.
+        suberror: u32,
+        /// Address of the instruction.
+        rip: u64,
+    },
+    /// `KVM_RUN` failed.
+    #[error("KVM_RUN failed: {}", io::Error::from_raw_os_error(*.errno))]
+    RunFailed {
+        /// The error number.
+        errno: i32,
+    },
+    /// An exit that a VM of this crate cannot cause.
+    #[error("unexpected exit from the guest")]
+    UnexpectedExit,
+}
+
+/// A point that the guest says it has reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Which point; the guest's number for it.
+    pub number: u32,
+    /// When the guest's write arrived here.
+    pub at: Instant,
+}
+
+/// A mark did not come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// Not in time.
+    #[error("the guest did not reach mark {number} within {} ms", .timeout.as_millis())]
+    TimedOut {
+        /// The mark.
+        number: u32,
+        /// How long was waited.
+        timeout: Duration,
+    },
+    /// The VM stopped first.
+    #[error("the guest stopped before it reached mark {number}: {reason}")]
+    Stopped {
+        /// The mark.
+        number: u32,
+        /// Why it stopped.
+        reason: StopReason,
+    },
+}
+
+/// Marks that are kept: a guest that writes on and on costs no memory.
+const MAX_MARKS: usize = 64;
+
+/// The state and progress of one VM, shared by its owner, its threads and its handles.
+#[derive(Debug)]
+pub(crate) struct Lifecycle {
+    /// Guards status and marks alone; no other lock is taken while it is held.
+    progress: Mutex<Progress>,
+    changed: Condvar,
+    stopped: EventFd,
+}
+
+#[derive(Debug)]
+struct Progress {
+    status: VmStatus,
+    marks: Vec<Mark>,
+}
+
+impl Lifecycle {
+    pub(crate) fn new() -> io::Result<Self> {
+        let progress = Progress {
+            status: VmStatus::Created,
+            marks: Vec::with_capacity(MAX_MARKS),
+        };
+        let stopped = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
+        Ok(Self {
+            progress: Mutex::new(progress),
+            changed: Condvar::new(),
+            stopped,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn status(&self) -> VmStatus {
+        self.lock().status
+    }
+
+    /// Readable once the VM has stopped; never read by us, so any number of waiters see it.
+    pub(crate) const fn stopped(&self) -> &EventFd {
+        &self.stopped
+    }
+
+    /// Moves to `next` unless the VM has stopped; says which status holds now.
+    pub(crate) fn advance(&self, next: VmStatus) -> VmStatus {
+        let mut progress = self.lock();
+        if !matches!(progress.status, VmStatus::Stopped(_)) {
+            progress.status = next;
+        }
+        progress.status
+    }
+
+    /// The first reason stays.
+    pub(crate) fn stop(&self, reason: StopReason) {
+        let mut progress = self.lock();
+        if !matches!(progress.status, VmStatus::Stopped(_)) {
+            progress.status = VmStatus::Stopped(reason);
+            // A counter that saturates is readable all the same.
+            let _ = self.stopped.write(1);
+            self.changed.notify_all();
+        }
+    }
+
+    /// The guest's marks, oldest first; at most the first 64.
+    pub(crate) fn marks(&self) -> Vec<Mark> {
+        self.lock().marks.clone()
+    }
+
+    pub(crate) fn mark(&self, mark: Mark) {
+        let mut progress = self.lock();
+        if progress.marks.len() < MAX_MARKS {
+            progress.marks.push(mark);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits for the first mark with this number.
+    pub(crate) fn wait_mark(&self, number: u32, timeout: Duration) -> Result<Mark, WaitError> {
+        let found = |progress: &Progress| progress.marks.iter().find(|mark| mark.number == number).copied();
+        let waiting = |progress: &mut Progress| {
+            found(progress).is_none() && !matches!(progress.status, VmStatus::Stopped(_))
+        };
+        let (progress, _) = self
+            .changed
+            .wait_timeout_while(self.lock(), timeout, waiting)
+            .unwrap_or_else(PoisonError::into_inner);
+        match (found(&progress), progress.status) {
+            (Some(mark), _) => Ok(mark),
+            (None, VmStatus::Stopped(reason)) => Err(WaitError::Stopped { number, reason }),
+            (None, _) => Err(WaitError::TimedOut { number, timeout }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_stop_reason_stays() {
+        let lifecycle = Lifecycle::new().unwrap();
+        lifecycle.stop(StopReason::TripleFault);
+        lifecycle.stop(StopReason::GuestReset);
+        assert_eq!(
+            lifecycle.advance(VmStatus::Running),
+            VmStatus::Stopped(StopReason::TripleFault)
+        );
+        assert_eq!(lifecycle.stopped().read().unwrap(), 1);
+    }
+
+    #[test]
+    fn marks_are_kept_in_order_and_bounded() {
+        let lifecycle = Lifecycle::new().unwrap();
+        for number in 0..1000 {
+            lifecycle.mark(Mark {
+                number,
+                at: Instant::now(),
+            });
+        }
+        let numbers: Vec<_> = lifecycle.marks().iter().map(|mark| mark.number).collect();
+        assert_eq!(numbers, (0..64).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn waiting_ends_with_the_mark_or_the_stop_or_the_time() {
+        let lifecycle = Lifecycle::new().unwrap();
+        lifecycle.mark(Mark {
+            number: 2,
+            at: Instant::now(),
+        });
+        assert_eq!(lifecycle.wait_mark(2, Duration::ZERO).unwrap().number, 2);
+        let late = lifecycle.wait_mark(4, Duration::ZERO).unwrap_err();
+        assert!(matches!(late, WaitError::TimedOut { number: 4, .. }));
+        lifecycle.stop(StopReason::TripleFault);
+        let stopped = lifecycle.wait_mark(4, Duration::MAX).unwrap_err();
+        assert!(matches!(
+            stopped,
+            WaitError::Stopped {
+                reason: StopReason::TripleFault,
+                ..
+            }
+        ));
+    }
+}

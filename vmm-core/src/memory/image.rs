@@ -1,0 +1,28 @@
+//! What to map over guest memory: files (or memfds) that hold it.
+
+use vm_memory::{FileOffset, GuestAddress};
+
+/// Guest memory that lies in files and can be mapped in place, copy on write.
+///
+/// The files must not change or shrink while a VM runs on them: a changed page shows through wherever the guest has not
+/// written, and touching a page past the end of a file kills the process (`SIGBUS`). Immutable snapshot files and sealed
+/// memfds are safe.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryImage {
+    /// The regions; together they must cover the VM's RAM exactly.
+    pub regions: Vec<ImageRegion>,
+    /// GPA ranges (first byte, bytes) that will be written soon, as the last run showed: they are made private in a
+    /// few calls before the guest runs instead of by one page fault each.
+    pub populate: Vec<(GuestAddress, u64)>,
+}
+
+/// One range of guest memory and the part of a file that holds it.
+#[derive(Debug, Clone)]
+pub struct ImageRegion {
+    /// First guest physical address; page aligned.
+    pub gpa: GuestAddress,
+    /// Length in bytes; a whole number of pages.
+    pub len_bytes: u64,
+    /// The file and the page-aligned offset of the region's first byte in it.
+    pub file: FileOffset,
+}
