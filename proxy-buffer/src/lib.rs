@@ -1,1 +1,31 @@
 //! Hold, wake once, release: a buffering proxy in front of backends that sleep.
+#![forbid(unsafe_code)]
+
+mod activate;
+mod activation;
+mod backend;
+mod budget;
+mod drain;
+mod exchange;
+mod gate;
+mod hold_error;
+mod limits;
+mod observe;
+mod park;
+mod proxy;
+mod signal;
+mod target;
+mod tcp;
+mod time;
+
+pub use activate::{ActivateError, Activator};
+pub use backend::{Backend, Stream, TcpBackend};
+pub use drain::DrainReport;
+pub use gate::{Epoch, TargetState};
+pub use hold_error::{ByteScope, HoldError};
+pub use limits::{InvalidLimits, Limits};
+pub use observe::Observer;
+pub use park::{Busy, ParkPermit};
+pub use proxy::Proxy;
+pub use target::{Counters, TargetHandle};
+pub use tcp::{OpenConnections, Refusal, TcpOptions, WakeOn, http1_refusal, no_refusal};

@@ -1,0 +1,30 @@
+//! The guard that keeps a target awake.
+
+use std::sync::Arc;
+
+use crate::{Activator, Epoch, target::Target};
+
+/// From a client's bytes until the backend has answered. While one exists the target is busy and cannot be parked.
+pub(crate) struct Exchange<A: Activator> {
+    target: Arc<Target<A>>,
+    epoch: Epoch,
+}
+
+impl<A: Activator> Exchange<A> {
+    /// Takes over an exchange that the gate has counted already.
+    pub(crate) fn counted(target: Arc<Target<A>>, epoch: Epoch) -> Self {
+        Self { target, epoch }
+    }
+}
+
+impl<A: Activator> Drop for Exchange<A> {
+    fn drop(&mut self) {
+        self.target.end(self.epoch);
+    }
+}
+
+/// A request that may go on its way.
+pub(crate) struct Passage<A: Activator> {
+    pub(crate) exchange: Exchange<A>,
+    pub(crate) backend: A::Backend,
+}

@@ -1,0 +1,1 @@
+//! Event orders of the gate against a model.

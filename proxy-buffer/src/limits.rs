@@ -1,0 +1,130 @@
+//! How much may wait, and for how long.
+
+use std::time::Duration;
+
+/// Bounds on what the proxy holds for targets that are not awake. `Default` suits one host with some thousand targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections that may wait at one target's gate; the next is refused. Default 1,024.
+    pub held_connections: usize,
+    /// Bytes held of one waiting connection; at this limit the proxy stops reading from it. Default 64 KiB.
+    pub held_bytes_per_connection: usize,
+    /// Bytes held of all connections that wait at one gate. Default 8 MiB.
+    pub held_bytes_per_target: usize,
+    /// Bytes held by the whole proxy. Default 64 MiB.
+    pub held_bytes_total: usize,
+    /// How long a connection may wait at the gate before it is refused. Default 30 s.
+    pub hold_time: Duration,
+    /// How long a connect to an awake backend may take. Default 5 s.
+    pub connect_time: Duration,
+    /// Client connections open to one target, quiet ones included. Default 16,384.
+    pub connections_per_target: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            held_connections: 1024,
+            held_bytes_per_connection: 64 * 1024,
+            held_bytes_per_target: 8 * 1024 * 1024,
+            held_bytes_total: 64 * 1024 * 1024,
+            hold_time: Duration::from_secs(30),
+            connect_time: Duration::from_secs(5),
+            connections_per_target: 16 * 1024,
+        }
+    }
+}
+
+impl Limits {
+    /// Checks that every limit lets at least one request of one byte through.
+    pub(crate) fn check(&self) -> Result<(), InvalidLimits> {
+        let zero = [
+            ("held_connections", self.held_connections == 0),
+            ("held_bytes_per_connection", self.held_bytes_per_connection == 0),
+            ("hold_time", self.hold_time.is_zero()),
+            ("connect_time", self.connect_time.is_zero()),
+            ("connections_per_target", self.connections_per_target == 0),
+        ];
+        if let Some((field, _)) = zero.into_iter().find(|(_, is_zero)| *is_zero) {
+            return Err(InvalidLimits::Zero { field });
+        }
+        let nested = [
+            (
+                "held_bytes_per_connection",
+                self.held_bytes_per_connection,
+                "held_bytes_per_target",
+                self.held_bytes_per_target,
+            ),
+            (
+                "held_bytes_per_target",
+                self.held_bytes_per_target,
+                "held_bytes_total",
+                self.held_bytes_total,
+            ),
+        ];
+        for (inner, inner_bytes, outer, outer_bytes) in nested {
+            if inner_bytes > outer_bytes {
+                return Err(InvalidLimits::Nesting {
+                    inner,
+                    inner_bytes,
+                    outer,
+                    outer_bytes,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// [`Limits`] that would let nothing through, or contradict each other.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidLimits {
+    /// A limit of zero would refuse everything.
+    #[error("limit {field} is zero and would refuse everything")]
+    Zero {
+        /// Name of the field.
+        field: &'static str,
+    },
+    /// An inner limit is larger than the one around it.
+    #[error("limit {inner} ({inner_bytes} bytes) exceeds {outer} ({outer_bytes} bytes)")]
+    Nesting {
+        /// Name of the inner field.
+        inner: &'static str,
+        /// Its value.
+        inner_bytes: usize,
+        /// Name of the outer field.
+        outer: &'static str,
+        /// Its value.
+        outer_bytes: usize,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_limits_are_valid() {
+        assert_eq!(Limits::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_zero_limit_is_named() {
+        let limits = Limits {
+            hold_time: Duration::ZERO,
+            ..Limits::default()
+        };
+        assert_eq!(limits.check(), Err(InvalidLimits::Zero { field: "hold_time" }));
+    }
+
+    #[test]
+    fn a_connection_may_not_hold_more_than_its_target() {
+        let limits = Limits {
+            held_bytes_per_connection: 10,
+            held_bytes_per_target: 9,
+            ..Limits::default()
+        };
+        assert!(matches!(limits.check(), Err(InvalidLimits::Nesting { .. })));
+    }
+}

@@ -1,0 +1,92 @@
+//! What the proxy tells its owner.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use crate::{ActivateError, Epoch, HoldError};
+
+/// Hears what happens to targets. Every method does nothing by default; `()` observes nothing.
+///
+/// The calls for one target come in the order of the events, because they are made while the target is locked. So
+/// they must be short (count, or send into a channel) and must not call that target's
+/// [`TargetHandle`](crate::TargetHandle).
+pub trait Observer<K>: Send + Sync + 'static {
+    /// A client connected to `key`'s listener.
+    fn connection_opened(&self, key: &K) {
+        let _ = key;
+    }
+
+    /// A client connection ended, `open_for` after it was accepted.
+    fn connection_closed(&self, key: &K, open_for: Duration) {
+        let _ = (key, open_for);
+    }
+
+    /// A request waits at the gate, because `key` is not awake.
+    fn held(&self, key: &K) {
+        let _ = key;
+    }
+
+    /// A held request goes on its way.
+    fn released(&self, key: &K, waited: Duration) {
+        let _ = (key, waited);
+    }
+
+    /// A client was turned away; `waited` is zero if it was never held.
+    fn refused(&self, key: &K, why: &HoldError, waited: Duration) {
+        let _ = (key, why, waited);
+    }
+
+    /// A held client left before its target was awake.
+    fn left(&self, key: &K, waited: Duration) {
+        let _ = (key, waited);
+    }
+
+    /// [`Activator::activate`](crate::Activator::activate) is about to be called.
+    fn activation_started(&self, key: &K, epoch: Epoch) {
+        let _ = (key, epoch);
+    }
+
+    /// The activation ended by itself.
+    fn activation_finished(&self, key: &K, epoch: Epoch, took: Duration, result: Result<(), &ActivateError>) {
+        let _ = (key, epoch, took, result);
+    }
+
+    /// The last waiting client left; the activation's future is being dropped.
+    fn activation_cancelled(&self, key: &K, epoch: Epoch, after: Duration) {
+        let _ = (key, epoch, after);
+    }
+
+    /// An exchange began at `at`, and there was none before.
+    fn busy(&self, key: &K, at: Instant) {
+        let _ = (key, at);
+    }
+
+    /// The last exchange ended at `at`. The target may be parked once it has been quiet for long enough.
+    fn quiet(&self, key: &K, at: Instant, busy_for: Duration) {
+        let _ = (key, at, busy_for);
+    }
+
+    /// A [`ParkPermit`](crate::ParkPermit) was given out: requests are held from now on.
+    fn parking(&self, key: &K) {
+        let _ = key;
+    }
+
+    /// The target is asleep: parked, or lost.
+    fn asleep(&self, key: &K) {
+        let _ = key;
+    }
+
+    /// Parking was called off; the target is awake as before.
+    fn park_aborted(&self, key: &K) {
+        let _ = key;
+    }
+
+    /// The listener of `key` could not accept; it tries again after a pause.
+    fn accept_failed(&self, key: &K, error: &io::Error) {
+        let _ = (key, error);
+    }
+}
+
+impl<K> Observer<K> for () {}

@@ -1,0 +1,13 @@
+//! The raw TCP shell: any protocol in which the client speaks first, byte for byte.
+
+mod accept;
+mod buffer;
+mod hold;
+mod http1;
+mod options;
+mod relay;
+mod session;
+
+pub(crate) use accept::{serve, serve_connection};
+pub use http1::http1_refusal;
+pub use options::{OpenConnections, Refusal, TcpOptions, WakeOn, no_refusal};

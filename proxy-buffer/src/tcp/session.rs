@@ -1,0 +1,315 @@
+//! One client connection from its first byte to its last.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
+    sync::watch,
+    time::{Sleep, sleep, timeout},
+};
+
+use super::{
+    OpenConnections, TcpOptions, WakeOn,
+    buffer::{self, Chunk},
+    relay::{Pipe, Step},
+};
+use crate::{
+    Activator, Backend, HoldError, Stream,
+    drain::Outcome,
+    exchange::{Exchange, Passage},
+    gate::Entrant,
+    signal::{Lineage, Signal, Stage},
+    target::Target,
+};
+
+/// A client, and the backend stream that belongs to it once it has passed the gate.
+pub(super) struct Session<A: Activator, C> {
+    pub(super) target: Arc<Target<A>>,
+    pub(super) options: Arc<TcpOptions>,
+    pub(super) client: C,
+    pub(super) link: Option<Link<<A::Backend as Backend>::Stream>>,
+    /// Client to backend.
+    pub(super) up: Pipe,
+    /// Backend to client.
+    pub(super) down: Pipe,
+    pub(super) exchange: Option<Exchange<A>>,
+    pub(super) answer: Answer,
+    pub(super) wire: Wire,
+    /// Set while the proxy drains; restarted by every byte.
+    pub(super) closing: Option<Pin<Box<Sleep>>>,
+}
+
+/// A stream to the backend.
+pub(super) struct Link<S> {
+    pub(super) stream: S,
+    lineage: Lineage,
+}
+
+/// Whether the backend owes the client an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Due,
+    Given,
+}
+
+/// Whether a refusal would be the first bytes of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wire {
+    Clean,
+    Written,
+}
+
+/// Why a session ends.
+#[derive(Debug)]
+pub(super) enum End {
+    /// Both directions have ended, or the client is gone: nothing is left to say.
+    Done,
+    /// To be closed, but nothing was under way.
+    Close,
+    Refuse(HoldError),
+    /// The drain's deadline.
+    Abort,
+}
+
+impl<A: Activator, C: Stream> Session<A, C> {
+    pub(super) fn new(target: Arc<Target<A>>, options: Arc<TcpOptions>, client: C) -> Self {
+        Self {
+            target,
+            options,
+            client,
+            link: None,
+            up: Pipe::default(),
+            down: Pipe::default(),
+            exchange: None,
+            answer: Answer::Given,
+            wire: Wire::Clean,
+            closing: None,
+        }
+    }
+
+    pub(super) async fn run(mut self) -> Outcome {
+        let mut signal = self.target.signal();
+        if signal.borrow().stage != Stage::Open {
+            signal.mark_changed();
+        }
+        match self.serve(&mut signal).await {
+            End::Done => Outcome::Finished,
+            End::Close => {
+                self.close(None).await;
+                Outcome::Finished
+            }
+            End::Refuse(why) => self.refuse(why).await,
+            End::Abort => Outcome::Aborted,
+        }
+    }
+
+    /// Turns the client away. The refusal has been reported.
+    pub(super) async fn refuse(self, why: HoldError) -> Outcome {
+        let reply = match self.wire {
+            Wire::Clean if self.down.is_empty() => (self.options.refusal)(&why),
+            Wire::Clean | Wire::Written => None,
+        };
+        self.close(reply).await;
+        Outcome::Refused
+    }
+
+    async fn serve(&mut self, signal: &mut watch::Receiver<Signal>) -> End {
+        match self.drive(signal).await {
+            Ok(()) => End::Done,
+            Err(end) => end,
+        }
+    }
+
+    async fn drive(&mut self, signal: &mut watch::Receiver<Signal>) -> Result<(), End> {
+        let first = match self.options.wake_on {
+            WakeOn::FirstBytes => Some(self.first_bytes(signal).await?),
+            WakeOn::Accept => None,
+        };
+        self.answer = Answer::Due;
+        let backend = self.pass(first, signal).await?;
+        self.connect(backend, signal).await?;
+        loop {
+            let step = tokio::select! {
+                biased;
+                step = poll_fn(|cx| self.poll_relay(cx)) => step?,
+                _ = signal.changed() => Step::Signal,
+            };
+            match step {
+                Step::Done => return Ok(()),
+                Step::Signal => self.heed(signal)?,
+                Step::Knock(chunk) => drop(self.pass(Some(chunk), signal).await?),
+            }
+        }
+    }
+
+    /// Waits for the client to speak, without a buffer.
+    async fn first_bytes(&mut self, signal: &mut watch::Receiver<Signal>) -> Result<Chunk, End> {
+        let most = self.target.shared().limits.held_bytes_per_connection;
+        loop {
+            let read = tokio::select! {
+                biased;
+                read = poll_fn(|cx| poll_chunk(&mut self.client, most, cx)) => read,
+                _ = signal.changed() => {
+                    match signal.borrow_and_update().stage {
+                        Stage::Open => continue,
+                        Stage::Draining | Stage::Over => return Err(End::Close),
+                    }
+                }
+            };
+            return match read {
+                Ok(Some(chunk)) => Ok(chunk),
+                // It left without having said a word.
+                Ok(None) | Err(_) => Err(End::Done),
+            };
+        }
+    }
+
+    /// Passes the gate with the client's bytes, at once or after having been held.
+    async fn pass(
+        &mut self,
+        chunk: Option<Chunk>,
+        signal: &mut watch::Receiver<Signal>,
+    ) -> Result<A::Backend, End> {
+        let entrant = if self.link.is_some() {
+            Entrant::Connected
+        } else {
+            Entrant::Fresh
+        };
+        let passage = match self.target.admit(entrant) {
+            Some(passage) => {
+                self.up.chunk = chunk;
+                passage
+            }
+            // Boxed, so that a connection that is not held does not carry the room for it.
+            None => Box::pin(self.hold(entrant, chunk, signal)).await?,
+        };
+        let Passage { exchange, backend } = passage;
+        self.exchange = Some(exchange);
+        self.target.touch();
+        Ok(backend)
+    }
+
+    async fn connect(
+        &mut self,
+        backend: A::Backend,
+        signal: &mut watch::Receiver<Signal>,
+    ) -> Result<(), End> {
+        let lineage = signal.borrow().lineage;
+        let limit = self.target.shared().limits.connect_time;
+        // Boxed, because it lives for a moment and the session for long.
+        let mut connecting = Box::pin(timeout(limit, backend.connect()));
+        loop {
+            let connected = tokio::select! {
+                biased;
+                connected = &mut connecting => connected,
+                _ = signal.changed() => {
+                    self.heed(signal)?;
+                    let now = signal.borrow().clone();
+                    if now.lineage != lineage {
+                        return Err(self.refusal(lost(&now)));
+                    }
+                    continue;
+                }
+            };
+            let error = match connected {
+                Ok(Ok(stream)) => {
+                    self.link = Some(Link { stream, lineage });
+                    return Ok(());
+                }
+                Ok(Err(error)) => error,
+                Err(elapsed) => elapsed.into(),
+            };
+            return Err(self.refusal(HoldError::ConnectFailed(error.into())));
+        }
+    }
+
+    /// Does what the owner or the drain asks.
+    pub(super) fn heed(&mut self, signal: &mut watch::Receiver<Signal>) -> Result<(), End> {
+        let now = signal.borrow_and_update().clone();
+        if self.link.as_ref().is_some_and(|link| link.lineage != now.lineage) {
+            return Err(match self.answer {
+                Answer::Due => self.refusal(lost(&now)),
+                Answer::Given => End::Close,
+            });
+        }
+        match now.stage {
+            Stage::Open => Ok(()),
+            Stage::Draining => {
+                let quiet = self.options.drain_quiet;
+                self.closing.get_or_insert_with(|| Box::pin(sleep(quiet)));
+                Ok(())
+            }
+            Stage::Over => Err(End::Abort),
+        }
+    }
+
+    /// A refusal that the gate has not reported.
+    pub(super) fn refusal(&self, why: HoldError) -> End {
+        End::Refuse(self.target.refuse(why))
+    }
+
+    /// Ends the exchange, if the answer has reached the client as far as it has come.
+    pub(super) fn settle(&mut self) {
+        if self.answer == Answer::Given
+            && self.down.is_empty()
+            && self.up.is_open()
+            && self.options.open_connections == OpenConnections::KeepAcrossSleep
+        {
+            self.exchange = None;
+        }
+    }
+
+    /// Closes towards the client so that `reply` arrives: a socket that is dropped with unread bytes resets the
+    /// connection, and what was written last may be lost.
+    async fn close(mut self, reply: Option<Bytes>) {
+        self.exchange = None;
+        self.link = None;
+        let farewell = async {
+            if let Some(reply) = reply {
+                self.client.write_all(&reply).await?;
+            }
+            self.client.shutdown().await?;
+            let mut drained =
+                (&mut self.client).take(u64::try_from(self.options.linger_bytes).unwrap_or(u64::MAX));
+            while let Some(chunk) = poll_fn(|cx| poll_chunk(&mut drained, buffer::BUFFER_BYTES, cx)).await? {
+                drop(chunk);
+            }
+            Ok::<_, std::io::Error>(())
+        };
+        // Late or broken off: the connection is dropped either way.
+        let _ = Box::pin(timeout(self.options.linger_time, farewell)).await;
+    }
+}
+
+/// Reads at most `most` bytes into a borrowed buffer; `None` is the end of the stream.
+pub(super) fn poll_chunk<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    most: usize,
+    cx: &mut Context<'_>,
+) -> Poll<std::io::Result<Option<Chunk>>> {
+    let mut buffer = buffer::borrow();
+    let most = most.min(buffer.len());
+    let mut room = ReadBuf::new(buffer.get_mut(..most).unwrap_or_default());
+    let read = Pin::new(reader)
+        .poll_read(cx, &mut room)
+        .map_ok(|()| room.filled().len());
+    let len = match &read {
+        Poll::Ready(Ok(len)) => *len,
+        Poll::Ready(Err(_)) | Poll::Pending => 0,
+    };
+    let chunk = Chunk::new(buffer, len);
+    ready!(read)?;
+    Poll::Ready(Ok((len > 0).then_some(chunk)))
+}
+
+fn lost(signal: &Signal) -> HoldError {
+    HoldError::BackendLost {
+        reason: signal.lost.clone().unwrap_or_default(),
+    }
+}
