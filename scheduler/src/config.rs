@@ -1,4 +1,5 @@
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Deref;
@@ -54,7 +55,7 @@ pub enum StartSource {
 /// Bounds of waiting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueConfig {
-    /// Most requests that wait; more are shed. From 1. Default 1,024.
+    /// Most requests that wait; those that come then are shed. From 1. Default 1,024.
     pub max_waiting: u32,
     /// Longest wait of a request; then it is shed. At least 1 ms. Default 30 s.
     pub max_wait: Duration,
@@ -178,16 +179,16 @@ impl ServiceConfig {
             ),
         );
         if problems.is_empty() {
-            Ok(ValidConfig(self))
+            Ok(ValidConfig(Arc::new(self)))
         } else {
             Err(problems)
         }
     }
 }
 
-/// A configuration that passed [`ServiceConfig::validate`].
+/// A configuration that passed [`ServiceConfig::validate`]. Clones share it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ValidConfig(ServiceConfig);
+pub struct ValidConfig(Arc<ServiceConfig>);
 
 impl Deref for ValidConfig {
     type Target = ServiceConfig;

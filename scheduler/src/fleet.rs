@@ -131,6 +131,19 @@ impl Fleet {
         Some(result)
     }
 
+    /// Gives back what empty trees hold on to.
+    pub(crate) fn release_memory(&mut self) {
+        for set in [
+            &mut self.index.free,
+            &mut self.index.parked,
+            &mut self.index.called,
+        ] {
+            if set.is_empty() {
+                *set = BTreeSet::new();
+            }
+        }
+    }
+
     /// The instance that takes the next request: the oldest with a free slot, so that the youngest fall idle.
     pub(crate) fn first_free(&self) -> Option<InstanceId> {
         self.index.free.first().copied()

@@ -11,7 +11,8 @@ use crate::instance::{Activity, Phase};
 pub struct Inventory {
     /// The service; an unknown one has all it has stopped and shed.
     pub service: ServiceId,
-    /// The last action the owner had received, of any service, when it looked. `ActionId(0)`: none.
+    /// The last action, of any service, that had come out of the scheduler when the owner began to look: each one up
+    /// to it had been done by then, or never will be. `ActionId(0)`: none.
     pub as_of: ActionId,
     /// Requests held and not yet forwarded.
     pub waiting: Vec<RequestId>,

@@ -75,6 +75,14 @@ impl Requests {
         Some(place)
     }
 
+    /// Gives back what empty trees hold on to.
+    pub(crate) fn release_memory(&mut self) {
+        if self.places.is_empty() {
+            self.places = BTreeMap::new();
+            self.queue = BTreeMap::new();
+        }
+    }
+
     /// Requests in flight, by id: where, and since which action.
     pub(crate) fn in_flight(&self) -> impl Iterator<Item = (RequestId, InstanceId, ActionId)> {
         self.places.iter().filter_map(|(request, place)| match *place {

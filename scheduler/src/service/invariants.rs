@@ -34,10 +34,6 @@ impl Service {
             "a request waits or is in flight",
         )?;
         rule(
-            waiting <= self.config.queue.max_waiting || self.standing == Standing::Removed,
-            "the queue is bounded",
-        )?;
-        rule(
             self.fleet.kept() <= self.config.max_instances,
             "at most max_instances",
         )?;
@@ -45,10 +41,9 @@ impl Service {
             waiting == 0 || self.fleet.first_free().is_none(),
             "nobody waits while a slot is free",
         )?;
-        let backing_off = self.backoff.is_some_and(|until| until > shared.now);
         let full = self.fleet.kept() == self.config.max_instances && self.fleet.first_parked().is_none();
         rule(
-            waiting == 0 || index.arriving > 0 || backing_off || full,
+            waiting == 0 || index.arriving > 0 || self.backoff.is_some() || full,
             "who waits is waited for",
         )?;
         rule(

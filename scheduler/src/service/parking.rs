@@ -102,6 +102,10 @@ impl Service {
             self.stop(cx, id, self.drain_reason());
         }
         self.dispatch(cx);
+        if self.fleet.index().serving == 0 {
+            self.requests.release_memory();
+            self.fleet.release_memory();
+        }
     }
 
     pub(crate) fn park_refused(

@@ -27,6 +27,9 @@ enum Step {
     LateEvent,
 }
 
+/// What happens, what becomes of its event, and of the actions that follow.
+type History = (Step, Fate, Fate);
+
 /// What becomes of an event, or of an action, on its way.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
@@ -38,8 +41,9 @@ enum Fate {
 
 fn config() -> impl Strategy<Value = ServiceConfig> {
     let concurrency = prop_oneof![Just(1), Just(2), Just(u32::MAX)];
-    (0..=2_u32, 1..=3_u32, concurrency, 1..=20_u64, 1..=5_u32).prop_map(
-        |(min, max, concurrency, cooldown, waiting)| {
+    let max_wait = prop_oneof![Just(200), Just(3_600_000)];
+    (0..=2_u32, 1..=3_u32, concurrency, 1..=20_u64, 1..=5_u32, max_wait).prop_map(
+        |(min, max, concurrency, cooldown, waiting, max_wait)| {
             let mut config = ServiceConfig {
                 min_instances: min.saturating_sub(1).min(max),
                 max_instances: max,
@@ -50,7 +54,7 @@ fn config() -> impl Strategy<Value = ServiceConfig> {
             config.start.timeout = ms(50);
             config.start.retry_cap = ms(40);
             config.queue.max_waiting = waiting;
-            config.queue.max_wait = ms(200);
+            config.queue.max_wait = ms(max_wait);
             config
         },
     )
@@ -106,44 +110,35 @@ impl World {
         }
     }
 
-    fn tell(&mut self, event: Event, fate: Fate) {
+    fn tell(&mut self, event: Event, fate: Fate, actions: Fate) {
         match fate {
-            Fate::Arrives => self.deliver(event, fate),
+            Fate::Arrives => self.deliver(event, actions),
             Fate::IsLost => {}
             Fate::ArrivesTwice => {
-                self.deliver(event.clone(), fate);
-                self.deliver(event, fate);
+                self.deliver(event.clone(), actions);
+                self.deliver(event, actions);
             }
             Fate::ArrivesLate => self.late.push(event),
         }
     }
 
-    fn deliver(&mut self, event: Event, actions_fate: Fate) {
+    /// The event arrives; the actions it leads to may be lost or doubled on their way to the owner.
+    fn deliver(&mut self, event: Event, actions: Fate) {
         self.history.push((self.now, event.clone()));
         let before = self.actions.len();
         self.scheduler.handle(self.now, event, &mut self.actions);
-        if let Err(violation) = self.scheduler.check_invariants() {
-            panic!("{violation}\nafter {:#?}", self.history);
-        }
-        let answers: Vec<_> = self.actions[before..].to_vec();
-        for action in answers {
-            let times = if matches!(actions_fate, Fate::ArrivesTwice) {
-                2
-            } else {
-                1
-            };
+        let checked = self.scheduler.check_invariants();
+        assert_eq!(checked, Ok(()), "after {:?}", self.history);
+        let times = match actions {
+            Fate::Arrives | Fate::ArrivesLate => 1,
+            Fate::IsLost => 0,
+            Fate::ArrivesTwice => 2,
+        };
+        for action in &self.actions[before..] {
+            self.owner.last_action = action.id;
             for _ in 0..times {
-                if let Some(answer) = self.owner.apply(&action) {
-                    // Answers at once are as unreliable as what caused them.
-                    self.tell_later(answer, actions_fate);
-                }
+                self.late.extend(self.owner.apply(action));
             }
-        }
-    }
-
-    fn tell_later(&mut self, answer: Event, fate: Fate) {
-        if !matches!(fate, Fate::IsLost) {
-            self.late.push(answer);
         }
     }
 
@@ -156,7 +151,7 @@ impl World {
         }
     }
 
-    fn step(&mut self, step: Step, fate: Fate) {
+    fn step(&mut self, (step, fate, actions): History) {
         let event = match step {
             Step::Request => Some(self.owner.request()),
             Step::End(choice) => {
@@ -181,13 +176,13 @@ impl World {
             Step::LateEvent => {
                 if !self.late.is_empty() {
                     let event = self.late.remove(0);
-                    self.deliver(event, Fate::Arrives);
+                    self.deliver(event, actions);
                 }
                 return;
             }
         };
         if let Some(event) = event {
-            self.tell(event, fate);
+            self.tell(event, fate, actions);
         }
     }
 
@@ -235,11 +230,11 @@ fn configured(config: ServiceConfig) -> Event {
     }
 }
 
-fn run(config: ServiceConfig, steps: Vec<(Step, Fate)>) -> World {
+fn run(config: ServiceConfig, steps: Vec<History>) -> World {
     let mut world = World::new();
     world.deliver(configured(config), Fate::Arrives);
-    for (step, fate) in steps {
-        world.step(step, fate);
+    for step in steps {
+        world.step(step);
     }
     world
 }
@@ -248,23 +243,24 @@ proptest! {
     #[test]
     fn every_request_ends_whatever_was_lost_and_everything_falls_asleep(
         config in config(),
-        steps in vec((step(), fate()), 1..150),
+        steps in vec((step(), fate(), fate()), 1..150),
     ) {
         let last = ServiceConfig { min_instances: 0, ..config.clone() };
         let mut world = run(config, steps);
         world.deliver(configured(last), Fate::Arrives);
         world.calm();
         let owner = &world.owner;
-        prop_assert_eq!(owner.ended.len() as u64, owner.requests(), "{:#?}", owner);
-        prop_assert!(owner.vms.values().all(|vm| vm.phase == Phase::Parked), "{:#?}", owner);
+        prop_assert_eq!(owner.ended.len() as u64, owner.requests(), "{:?}", owner);
+        prop_assert!(owner.vms.values().all(|vm| vm.phase == Phase::Parked), "{:?}", owner);
         let why = world.scheduler.why(SERVICE).expect("it is configured");
         prop_assert_eq!(why.waiting, 0);
         prop_assert_eq!(why.instances.len(), owner.vms.len());
+        prop_assert!(why.instances.iter().all(|view| view.phase == Phase::Parked), "{}", why);
         prop_assert_eq!(world.scheduler.next_deadline().filter(|at| *at <= world.now), None);
     }
 
     #[test]
-    fn the_same_events_give_the_same_actions(config in config(), steps in vec((step(), fate()), 1..150)) {
+    fn the_same_events_give_the_same_actions(config in config(), steps in vec((step(), fate(), fate()), 1..150)) {
         let world = run(config, steps);
         let mut again = Scheduler::new(&Settings::default());
         let mut actions = Vec::new();

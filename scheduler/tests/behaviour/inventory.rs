@@ -201,3 +201,21 @@ fn a_lost_close_of_a_connection_is_repaired() {
     desk.at(3).event(inventory(2, &[], vec![quiet]));
     assert_eq!(desk.deadline_ms(), Some(13));
 }
+
+#[test]
+fn an_instance_that_slept_or_woke_unasked_is_taken_as_it_is() {
+    let mut desk = Desk::awake(config());
+    desk.queued(1);
+    assert_eq!(
+        desk.event(inventory(3, &[], vec![report(1, 1, Phase::Parked, &[])])),
+        NOTHING
+    );
+    assert_eq!(desk.queued(2), ["start 1.2 restore"]);
+
+    let mut desk = Desk::asleep(config());
+    assert_eq!(
+        desk.event(inventory(3, &[], vec![report(1, 2, Phase::Running, &[])])),
+        NOTHING
+    );
+    assert_eq!(desk.queued(2), ["admit 2 to 1"]);
+}

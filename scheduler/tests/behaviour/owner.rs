@@ -32,7 +32,8 @@ pub(crate) struct Owner {
     pub(crate) vms: BTreeMap<InstanceId, Vm>,
     pub(crate) waiting: BTreeSet<RequestId>,
     pub(crate) ended: BTreeMap<RequestId, End>,
-    last_action: ActionId,
+    /// The last action there was, whether it came here or was lost.
+    pub(crate) last_action: ActionId,
     next_request: u64,
 }
 
@@ -53,7 +54,6 @@ impl Owner {
 
     /// Does what it is told and returns what it answers at once.
     pub(crate) fn apply(&mut self, action: &Action) -> Option<Event> {
-        self.last_action = self.last_action.max(action.id);
         match action.command {
             Command::Start { instance, epoch, .. } => {
                 let is_new = self.vms.get(&instance).is_none_or(|vm| vm.epoch < epoch);

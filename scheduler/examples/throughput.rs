@@ -1,0 +1,140 @@
+//! Measures decisions per second and memory with many services known.
+//!
+//! `cargo run --release -p scheduler --example throughput [SERVICES]`
+//!
+//! Every service first sleeps. Then requests come to services drawn at random: each wakes an instance, ends, and the
+//! instance falls asleep again, all of it decided by the scheduler.
+
+use std::time::{Duration, Instant};
+
+use scheduler::{
+    Action, Command, Event, RequestId, Scheduler, ServiceConfig, ServiceId, Settings, Timestamp, ValidConfig,
+};
+
+/// Feeds events and answers every lifecycle command at once; counts both ways.
+struct Loop {
+    scheduler: Scheduler,
+    now: Timestamp,
+    out: Vec<Action>,
+    events: u64,
+    actions: u64,
+}
+
+impl Loop {
+    fn tell(&mut self, event: Event) {
+        let mut out = std::mem::take(&mut self.out);
+        self.events += 1;
+        self.scheduler.handle(self.now, event, &mut out);
+        for action in out.drain(..) {
+            self.actions += 1;
+            let service = action.service;
+            match action.command {
+                Command::Start { instance, epoch, .. } => {
+                    self.tell(Event::InstanceReady {
+                        service,
+                        instance,
+                        epoch,
+                    });
+                }
+                Command::Park { instance, epoch, .. } => {
+                    self.tell(Event::InstanceParked {
+                        service,
+                        instance,
+                        epoch,
+                    });
+                }
+                _ => {}
+            }
+        }
+        self.out = out;
+    }
+
+    fn request(&mut self, service: u64, request: u64) {
+        let (service, request) = (ServiceId(service), RequestId(request));
+        self.tell(Event::RequestQueued { service, request });
+        self.tell(Event::RequestDone { service, request });
+    }
+
+    fn report(&mut self, what: &str, began: Instant) {
+        let seconds = began.elapsed().as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let (events, actions) = (self.events as f64 / seconds, self.actions as f64 / seconds);
+        println!(
+            "{what}: {:.2} M events/s in, {:.2} M actions/s out",
+            events / 1e6,
+            actions / 1e6
+        );
+        (self.events, self.actions) = (0, 0);
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let services: u64 = std::env::args()
+        .nth(1)
+        .map_or(Ok(100_000), |count| count.parse())?;
+    let config = ServiceConfig {
+        cooldown: Some(Duration::from_millis(10)),
+        ..ServiceConfig::default()
+    };
+    let config: ValidConfig = config.validate().map_err(|mut problems| problems.remove(0))?;
+    let mut driver = Loop {
+        scheduler: Scheduler::new(&Settings::default()),
+        now: Timestamp::ZERO,
+        out: Vec::new(),
+        events: 0,
+        actions: 0,
+    };
+
+    let before = resident_bytes();
+    for service in 0..services {
+        driver.tell(Event::ServiceConfigured {
+            service: ServiceId(service),
+            config: config.clone(),
+        });
+        driver.request(service, 0);
+        driver.now = driver.now + Duration::from_millis(10);
+        driver.tell(Event::Tick);
+    }
+    if let (Some(before), Some(after)) = (before, resident_bytes()) {
+        println!(
+            "{services} parked services: {} bytes each",
+            after.saturating_sub(before) / services
+        );
+    }
+
+    (driver.events, driver.actions) = (0, 0);
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut draw = |below: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % below
+    };
+    let began = Instant::now();
+    for request in 1..=1_000_000 {
+        driver.now = driver.now + Duration::from_micros(1);
+        driver.request(draw(services), request);
+        if driver
+            .scheduler
+            .next_deadline()
+            .is_some_and(|at| at <= driver.now)
+        {
+            driver.tell(Event::Tick);
+        }
+    }
+    driver.report("wake, admit, end, park; services at random", began);
+
+    let began = Instant::now();
+    for request in 1_000_001..=3_000_000 {
+        driver.now = driver.now + Duration::from_micros(1);
+        driver.request(draw(100), request);
+    }
+    driver.report("admit, end; 100 services that stay awake", began);
+    Ok(())
+}
+
+fn resident_bytes() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * 4_096)
+}
