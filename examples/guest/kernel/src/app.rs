@@ -1,0 +1,163 @@
+//! What the routes do on this machine.
+
+use alloc::vec::Vec;
+use core::fmt::Write;
+use core::hint::black_box;
+
+use guest_kernel::{Action, App, BootInfo, Entry, Random, Status, Text};
+
+use crate::machine::{BootTimer, Clock, Phase, Source, crash, tsc};
+
+/// The application: a counter, and knowledge of the VM it runs in.
+#[derive(Debug)]
+pub(crate) struct Application {
+    count: u64,
+    requests: u64,
+    exiting: bool,
+    random: Random,
+    timer: BootTimer,
+    clock: Clock,
+    entry: Entry,
+    memory_len: u64,
+}
+
+impl Application {
+    pub(crate) fn new(info: &BootInfo<'_>, timer: BootTimer, clock: Clock) -> Self {
+        let mut random = Random::new(tsc());
+        for word in clock.generation().id {
+            random.mix(word);
+        }
+        let (entry, memory_len) = (info.entry, info.memory_len);
+        Self { count: 0, requests: 0, exiting: false, random, timer, clock, entry, memory_len }
+    }
+
+    /// Tells the VMM of `phase`.
+    pub(crate) fn mark(&mut self, phase: Phase) {
+        self.timer.mark(phase);
+    }
+
+    /// Whether this is the first look after a restore; then tells the VMM if `tell`, and becomes a clone of its own.
+    pub(crate) fn resumed(&mut self, tell: bool) -> bool {
+        let resumed = self.clock.resumed();
+        if resumed {
+            if tell {
+                self.timer.mark(Phase::Resumed);
+            }
+            for word in self.clock.generation().id {
+                self.random.mix(word);
+            }
+        }
+        resumed
+    }
+
+    /// A random number for the network's sequence numbers.
+    pub(crate) fn random(&mut self) -> u64 {
+        self.random.next()
+    }
+
+    /// Nanoseconds since boot without the time asleep.
+    pub(crate) fn awake_ns(&mut self) -> u64 {
+        self.clock.awake_ns()
+    }
+
+    /// Whether `/exit` has been asked for.
+    pub(crate) fn is_exiting(&self) -> bool {
+        self.exiting
+    }
+
+    /// Spins for `ms` milliseconds.
+    fn burn(&self, ms: u64) {
+        let until = self.clock.monotonic_ns().saturating_add(ms.saturating_mul(1_000_000));
+        while self.clock.monotonic_ns() < until {
+            core::hint::spin_loop();
+        }
+    }
+
+    /// Writes to each page of `mib` MiB of memory and gives them back; false if there are not so many.
+    fn touch(&self, mib: u64) -> bool {
+        const PAGE_LEN: usize = 4096;
+        let Some(len) = usize::try_from(mib).ok().and_then(|mib| mib.checked_mul(1 << 20)) else {
+            return false;
+        };
+        let mut memory: Vec<u8> = Vec::new();
+        if memory.try_reserve_exact(len).is_err() {
+            return false;
+        }
+        let [mark, ..] = self.requests.to_le_bytes();
+        for page in memory.spare_capacity_mut().chunks_mut(PAGE_LEN) {
+            if let [first, ..] = page {
+                black_box(first).write(mark | 1);
+            }
+        }
+        true
+    }
+
+    fn info(&self, text: &mut impl Write) -> core::fmt::Result {
+        let generation = self.clock.generation();
+        let timeline = &generation.timeline;
+        let entry = match self.entry {
+            Entry::Linux64 => "linux64",
+            Entry::Pvh => "pvh",
+        };
+        write!(text, r#"{{"entry":"{entry}","boot_ns":{{"kernel":0"#)?;
+        for (name, phase) in
+            [("application", Phase::Application), ("network", Phase::Network), ("serving", Phase::Serving)]
+        {
+            write!(text, r#","{name}":{}"#, self.timer.since_entry_ns(phase, timeline))?;
+        }
+        let source = match self.clock.source() {
+            Source::Generation => "generation",
+            Source::Pit => "pit",
+            Source::Guess => "guess",
+        };
+        write!(text, r#"}},"clock":"{source}","generation":"#)?;
+        if self.clock.source() == Source::Generation {
+            text.write_char('"')?;
+            for byte in generation.id.iter().flat_map(|word| word.to_le_bytes()) {
+                write!(text, "{byte:02x}")?;
+            }
+            text.write_char('"')?;
+        } else {
+            text.write_str("null")?;
+        }
+        let now = tsc();
+        write!(text, r#","restores":{},"monotonic_ns":{}"#, generation.restores, timeline.monotonic_ns(now))?;
+        match timeline.realtime_ns(now) {
+            Some(ns) => write!(text, r#","realtime_ns":{ns}"#)?,
+            None => text.write_str(r#","realtime_ns":null"#)?,
+        }
+        let (requests, memory_len, random) = (self.requests, self.memory_len, self.random.clone().next());
+        writeln!(text, r#","requests":{requests},"memory_bytes":{memory_len},"random":"{random:016x}"}}"#)
+    }
+}
+
+impl App for Application {
+    fn act(&mut self, action: Action, body: &mut Vec<u8>) -> Status {
+        self.requests += 1;
+        let mut text = Text(body);
+        let written = match action {
+            Action::Hello => {
+                text.write_str("Hello from a unikernel. Try /count, /info, /echo?hi, /burn?ms=5, /touch?mib=1.\n")
+            }
+            Action::Count => {
+                self.count += 1;
+                write!(text, "{}", self.count)
+            }
+            Action::Burn { ms } => {
+                self.burn(ms);
+                writeln!(text, "burned {ms} ms")
+            }
+            Action::Touch { mib } if self.touch(mib) => writeln!(text, "touched {mib} MiB"),
+            Action::Touch { .. } => return Status::InsufficientStorage,
+            Action::Info => self.info(&mut text),
+            Action::Crash => crash(),
+            Action::Exit => {
+                self.exiting = true;
+                text.write_str("bye\n")
+            }
+        };
+        // Appending to bytes cannot fail.
+        let _ = written;
+        Status::Ok
+    }
+}

@@ -1,0 +1,206 @@
+//! The TCP connections and who is next.
+//!
+//! smoltcp looks at every socket of a set for every frame. Here each connection has a set of its own, and the frame's
+//! headers tell which one: a frame costs the same, and touches the same memory, however many connections there are.
+
+mod connection;
+mod interface;
+
+use alloc::vec::Vec;
+
+use guest_kernel::{Scratch, Segment, SegmentKind};
+use smoltcp::iface::{Interface, PollIngressSingleResult, PollResult, SocketSet};
+use smoltcp::time::Instant;
+
+use crate::app::Application;
+use crate::machine::{Apic, stop};
+use crate::net::Net;
+use connection::Connection;
+
+/// The port that is served.
+const PORT: u16 = 80;
+/// Connections at most, whatever the memory.
+const MAX_CONNECTIONS: usize = 512;
+/// Memory that a connection may come to need: its buffers, and a request's head that did not fit them.
+const CONNECTION_LEN: usize = 48 << 10;
+
+/// Who a connection is with, and when it needs attention; kept apart from the rest for being looked through.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    peer: Option<u64>,
+    due: Option<Instant>,
+}
+
+/// The server.
+pub(crate) struct Server {
+    app: Application,
+    apic: Apic,
+    interface: Interface,
+    /// A restore has happened: the interface's random state is that of all the snapshot's clones.
+    stale: bool,
+    slots: Vec<Slot>,
+    connections: Vec<Connection>,
+    /// Indices of free connections, the one used last at the end.
+    free: Vec<usize>,
+    /// Indices of connections with something to do.
+    ready: Vec<usize>,
+    /// For frames of no connection.
+    nobody: SocketSet<'static>,
+    scratch: Scratch,
+    /// The connection on which `/exit` was asked for.
+    last_words: Option<usize>,
+    max_connections: usize,
+    /// When the timer will fire.
+    timer: Option<Instant>,
+}
+
+impl Server {
+    pub(crate) fn new(mut app: Application, net: &mut Net, apic: Apic, heap_len: usize) -> Self {
+        let max_connections = (heap_len / CONNECTION_LEN).min(MAX_CONNECTIONS);
+        let interface = interface::new(app.random(), net, now(&mut app));
+        Self {
+            app,
+            apic,
+            interface,
+            stale: false,
+            slots: Vec::with_capacity(16),
+            connections: Vec::with_capacity(16),
+            free: Vec::new(),
+            ready: Vec::with_capacity(16),
+            nobody: SocketSet::new(Vec::new()),
+            scratch: Scratch::default(),
+            last_words: None,
+            max_connections,
+            timer: None,
+        }
+    }
+
+    /// The application.
+    pub(crate) fn app_mut(&mut self) -> &mut Application {
+        &mut self.app
+    }
+
+    /// Has the next new connection start from a random state of its own.
+    pub(crate) fn reseed(&mut self) {
+        self.stale = true;
+    }
+
+    /// Does everything there is to do.
+    pub(crate) fn run(&mut self, net: &mut Net) {
+        let now = now(&mut self.app);
+        while let Some(frame) = net.peek() {
+            let segment = Segment::parse(frame, PORT);
+            if !self.receive(segment, now, net) {
+                break;
+            }
+        }
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            if slot.due.is_some_and(|due| due <= now) {
+                slot.due = None;
+                self.ready.push(index);
+            }
+        }
+        while let Some(index) = self.ready.pop() {
+            self.settle(index, now, net);
+        }
+        net.flush();
+        let said = |index| self.connections.get(index).is_none_or(Connection::has_sent_all);
+        if self.last_words.is_some_and(said) {
+            stop();
+        }
+    }
+
+    /// Whether nothing is left to do until an interrupt, for which everything is set up then. `timer_fired`: since the
+    /// last call.
+    pub(crate) fn may_sleep(&mut self, net: &mut Net, timer_fired: bool) -> bool {
+        if timer_fired {
+            self.apic.timer_fired();
+            self.timer = None;
+        }
+        let due = self.slots.iter().filter_map(|slot| slot.due).min();
+        if due.is_none_or(|due| self.timer.is_none_or(|timer| timer > due)) && due != self.timer {
+            let now = now(&mut self.app);
+            let wait_us = due.map(|due| (due - now).total_micros());
+            if wait_us == Some(0) && !net.is_blocked() {
+                return false;
+            }
+            self.apic.set_timer(wait_us.map(|us| us.saturating_mul(1_000)));
+            self.timer = due;
+        }
+        !net.arm()
+    }
+
+    /// Gives the next frame to its connection; false if it cannot be taken yet.
+    fn receive(&mut self, segment: Option<Segment>, now: Instant, net: &mut Net) -> bool {
+        let index = segment.and_then(|segment| self.find(segment).or_else(|| self.open(segment, now, net)));
+        let sockets = match index.and_then(|index| self.connections.get_mut(index)) {
+            Some(connection) => connection.sockets(),
+            None => &mut self.nobody,
+        };
+        let result = self.interface.poll_ingress_single(now, net, sockets);
+        if let Some(index) = index
+            && !self.ready.contains(&index)
+        {
+            self.ready.push(index);
+        }
+        result != PollIngressSingleResult::None
+    }
+
+    fn find(&self, segment: Segment) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.peer == Some(segment.peer))
+    }
+
+    /// Finds a connection for a peer that begins one, if there is memory.
+    fn open(&mut self, segment: Segment, now: Instant, net: &mut Net) -> Option<usize> {
+        if segment.kind != SegmentKind::Open {
+            return None;
+        }
+        if self.free.is_empty() && self.connections.len() < self.max_connections {
+            self.slots.try_reserve(1).ok()?;
+            self.connections.try_reserve(1).ok()?;
+            self.free.try_reserve(self.connections.len() + 1).ok()?;
+            self.ready.try_reserve(self.connections.len() + 1).ok()?;
+            self.free.push(self.connections.len());
+            self.connections.push(Connection::new()?);
+            self.slots.push(Slot { peer: None, due: None });
+        }
+        let index = self.free.pop()?;
+        if self.stale {
+            self.stale = false;
+            let frame = net.peek().unwrap_or_default();
+            let neighbor = interface::neighbor(frame);
+            self.interface = interface::new(self.app.random(), net, now);
+            if let Some(neighbor) = neighbor {
+                interface::learn(&mut self.interface, neighbor, net.mac(), now);
+            }
+        }
+        if let (Some(slot), Some(connection)) = (self.slots.get_mut(index), self.connections.get_mut(index)) {
+            slot.peer = Some(segment.peer);
+            connection.listen();
+        }
+        Some(index)
+    }
+
+    /// Lets a connection's requests be answered and sends what is to be sent.
+    fn settle(&mut self, index: usize, now: Instant, net: &mut Net) {
+        let (Some(slot), Some(connection)) = (self.slots.get_mut(index), self.connections.get_mut(index)) else {
+            return;
+        };
+        connection.advance(&mut self.scratch, &mut self.app);
+        while self.interface.poll_egress(now, net, connection.sockets()) != PollResult::None {}
+        if self.app.is_exiting() && self.last_words.is_none() {
+            self.last_words = Some(index);
+        }
+        if connection.is_over() {
+            *slot = Slot { peer: None, due: None };
+            self.free.push(index);
+        } else {
+            slot.due = self.interface.poll_at(now, connection.sockets());
+        }
+    }
+}
+
+/// The time that timers count.
+fn now(app: &mut Application) -> Instant {
+    Instant::from_micros(i64::try_from(app.awake_ns() / 1_000).unwrap_or(i64::MAX))
+}

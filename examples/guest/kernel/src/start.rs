@@ -1,0 +1,88 @@
+//! From the entry to the loop that serves.
+
+use core::fmt::Write;
+use core::panic::PanicInfo;
+
+use guest_kernel::{BootInfo, Entry};
+use linked_list_allocator::LockedHeap;
+
+use crate::app::Application;
+use crate::machine::{
+    Apic, BootTimer, Clock, Identity, Line, Phase, idle, image_end, print, stop, take_pending,
+};
+use crate::net::Net;
+use crate::server::Server;
+
+#[global_allocator]
+static HEAP: LockedHeap = LockedHeap::empty();
+
+/// Ring 3's first function. `boot_info` is the address of `boot_params` (`entry` 0) or `hvm_start_info` (1).
+pub(crate) extern "C" fn start(entry: u64, boot_info: u64, entry_tsc: u64) -> ! {
+    let entry = if entry == 0 { Entry::Linux64 } else { Entry::Pvh };
+    let image_end = image_end();
+    let image_end_gpa = u64::try_from(image_end).unwrap_or(u64::MAX);
+    let info = match BootInfo::read(entry, boot_info, image_end_gpa, &Identity) {
+        Ok(info) => info,
+        Err(error) => fail(format_args!("{error}")),
+    };
+    let mut timer = BootTimer::new(&info.command_line, entry_tsc);
+    let heap_len = usize::try_from(info.ram_end - image_end_gpa).unwrap_or(0);
+    // SAFETY: the memory map says that this is RAM; it begins behind the image, so that nothing else uses it, and the
+    // heap is given memory only here.
+    unsafe { HEAP.lock().init(core::ptr::with_exposed_provenance_mut(image_end), heap_len) };
+    timer.mark(Phase::Application);
+    serve(&info, timer, heap_len)
+}
+
+fn serve(info: &BootInfo<'static>, mut timer: BootTimer, heap_len: usize) -> ! {
+    let command_line = &info.command_line;
+    let apic = Apic::new();
+    let mut net = match Net::find(command_line) {
+        Ok(net) => net,
+        Err(error) => fail(format_args!("{error}")),
+    };
+    if let Some(pin) = net.pin() {
+        apic.route(pin, Line::Net);
+    }
+    timer.mark(Phase::Network);
+
+    let clock = Clock::new(command_line);
+    let resume_mark = command_line.has("resume_mark");
+    if let Some(pin) = command_line.windows("vmm.generation").next().and_then(|window| window.pin)
+        && resume_mark
+    {
+        // Otherwise the next request is early enough to learn of a restore.
+        apic.route(pin, Line::Generation);
+    }
+    let app = Application::new(info, timer, clock);
+    let mut server = Server::new(app, &mut net, apic, heap_len);
+    server.app_mut().mark(Phase::Serving);
+    if !command_line.has("quiet") {
+        let _ = print().write_str("serving on port 80\n");
+    }
+    loop {
+        if server.app_mut().resumed(resume_mark) {
+            server.reseed();
+        }
+        server.run(&mut net);
+        if take_pending(Line::Net) {
+            net.acknowledge();
+            continue;
+        }
+        take_pending(Line::Generation);
+        if server.may_sleep(&mut net, take_pending(Line::Timer)) {
+            idle();
+        }
+    }
+}
+
+/// Says why, and stops the VM.
+fn fail(reason: core::fmt::Arguments<'_>) -> ! {
+    let _ = writeln!(print(), "guest: {reason}");
+    stop()
+}
+
+#[panic_handler]
+fn on_panic(info: &PanicInfo<'_>) -> ! {
+    fail(format_args!("{info}"))
+}
