@@ -10,8 +10,11 @@ use crate::image::ImageRegion;
 use crate::int::to_u64;
 use crate::memory::{Backing, LiveMemory, MemoryError, Sharing, host_range, mappings};
 use crate::page_runs::PageRuns;
-use crate::save::{Content, check_limits, each_group, runs};
+use crate::save::{Content, check_limits, each_chunk, runs};
 use crate::section::Section;
+
+/// Copied at a time: it stays in the cache between being read, looked at and written.
+pub(super) const COPY_BYTES: u64 = 128 << 10;
 
 /// What [`RamImage::absorb`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,8 +33,9 @@ impl RamImage {
     ///
     /// `memory` must be a `MAP_PRIVATE` mapping of this very image and nothing else, made by
     /// [`map_cow`](Self::map_cow) or by a VMM over a reservation of its own; this is checked. The guest has to be
-    /// paused, and the mapping is to be dropped afterwards: its private pages hide the image. O(dirty bytes +
-    /// mappings of the process), whatever the size of the guest.
+    /// paused, and the mapping is to be dropped afterwards: its private pages hide the image. Pages that were
+    /// populated for writing count as written. O(dirty bytes + mappings of the process), whatever the size of the
+    /// guest. Needs `/proc`.
     ///
     /// # Errors
     /// [`AbsorbError`]. If copying had begun the image is poisoned then, and every later use says so.
@@ -108,7 +112,7 @@ impl RamImage {
         let mut zero_bytes = 0;
         for region in &self.image.regions {
             let ranges = within(dirty, region);
-            each_group::<AbsorbError>(&LiveMemory(memory), &ranges, |gpa, bytes| {
+            each_chunk::<AbsorbError>(&LiveMemory(memory), &ranges, COPY_BYTES, |gpa, bytes| {
                 for (offset, content, run) in runs(bytes, page) {
                     let (gpa, len_bytes) = (gpa + to_u64(offset), to_u64(run.len()));
                     let file_offset = region.file_offset_of(gpa);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, memfd_create};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
+use super::absorb::COPY_BYTES;
 use super::error::{Poisoned, RamError};
 use crate::format::place_regions;
 use crate::image::{ImageRegion, MemoryImage, region_at};
@@ -14,7 +15,7 @@ use crate::int::to_u64;
 use crate::load::Snapshot;
 use crate::memory::{LiveMemory, PageSource};
 use crate::save::{
-    Content, SaveError, SaveOptions, Saved, check_limits, each_group, runs, sweep, write_snapshot,
+    Content, SaveError, SaveOptions, Saved, check_limits, each_chunk, runs, sweep, write_snapshot,
 };
 use crate::section::Section;
 
@@ -156,7 +157,7 @@ impl RamImage {
         let page = rustix::param::page_size();
         let mut freed = 0;
         for region in &image.regions {
-            each_group::<RamError>(image, &image.candidates(region.gpa)?, |gpa, bytes| {
+            each_chunk::<RamError>(image, &image.candidates(region.gpa)?, COPY_BYTES, |gpa, bytes| {
                 for (offset, content, run) in runs(bytes, page) {
                     if content == Content::Zero {
                         let file_offset = region.file_offset_of(gpa + to_u64(offset));

@@ -62,25 +62,27 @@ impl TempFile {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(fail("create the temporary file", error)),
             };
-            let this = Self {
-                file,
-                temp,
-                path: path.to_owned(),
-                dir: dir.clone(),
-                committed: false,
-            };
-            match this.file.try_lock() {
+            match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => continue,
-                Err(TryLockError::Error(error)) => return Err(fail("lock the temporary file", error)),
+                Err(TryLockError::Error(error)) => {
+                    // As in `drop`: what cannot be removed is only untidy.
+                    let _ = fs::remove_file(&temp);
+                    return Err(fail("lock the temporary file", error));
+                }
             }
-            let links = this
-                .file
+            let links = file
                 .metadata()
                 .map_err(|error| fail("examine the temporary file", error))?
                 .nlink();
             if links > 0 {
-                return Ok(this);
+                return Ok(Self {
+                    file,
+                    temp,
+                    path: path.to_owned(),
+                    dir,
+                    committed: false,
+                });
             }
         }
         Err(fail(
@@ -166,7 +168,9 @@ pub fn clean_stale(dir: impl AsRef<Path>) -> Result<usize, SaveError> {
 /// Whether a file that nobody has locked was removed.
 fn remove_if_stale(path: &Path) -> io::Result<bool> {
     let result = File::open(path).and_then(|file| match file.try_lock() {
-        Ok(()) => fs::remove_file(path).map(|()| true),
+        Ok(()) if is_at(&file, path)? => fs::remove_file(path).map(|()| true),
+        // Its writer has finished, or another cleaner was faster.
+        Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(error)) => Err(error),
     });
@@ -174,6 +178,10 @@ fn remove_if_stale(path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         result => result,
     }
+}
+
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    Ok(file.metadata()?.ino() == fs::metadata(path)?.ino())
 }
 
 #[cfg(test)]

@@ -13,5 +13,5 @@ pub use full::{Saved, save};
 pub(crate) use full::{check_limits, write_snapshot};
 pub use options::SaveOptions;
 pub use sweep::Progress;
-pub(crate) use sweep::{each_group, sweep};
+pub(crate) use sweep::{each_chunk, sweep};
 pub(crate) use zero::{Content, runs};

@@ -35,7 +35,7 @@ pub(crate) fn sweep<E: From<MemoryError>>(
     let mut done_bytes = 0;
     let page = rustix::param::page_size();
     for (region, ranges) in candidates {
-        each_group::<E>(source, &ranges, |gpa, bytes| {
+        each_chunk::<E>(source, &ranges, GROUP_BYTES, |gpa, bytes| {
             for (offset, content, run) in runs(bytes, page) {
                 if content == Content::Data {
                     sink(region, gpa + to_u64(offset), run)?;
@@ -52,20 +52,26 @@ pub(crate) fn sweep<E: From<MemoryError>>(
     Ok(())
 }
 
-/// Reads `ranges`, none of which leaves its region, cut where a group of 2 MiB of guest addresses ends.
-pub(crate) fn each_group<E: From<MemoryError>>(
+/// Reads `ranges`, none of which leaves its region, cut where a block of `chunk_bytes` of guest addresses ends.
+pub(crate) fn each_chunk<E: From<MemoryError>>(
     source: &impl PageSource,
     ranges: &[Range<u64>],
+    chunk_bytes: u64,
     mut visit: impl FnMut(u64, &[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut buffer = vec![0; to_usize(GROUP_BYTES)];
+    let longest = ranges
+        .iter()
+        .map(|range| range.end - range.start)
+        .max()
+        .unwrap_or(0);
+    let mut buffer = vec![0; to_usize(longest.min(chunk_bytes))];
     for range in ranges {
         let mut gpa = range.start;
         while gpa < range.end {
-            let end = range.end.min((gpa + 1).next_multiple_of(GROUP_BYTES));
+            let end = range.end.min((gpa + 1).next_multiple_of(chunk_bytes));
             let bytes = buffer
                 .get_mut(..to_usize(end - gpa))
-                .expect("a group fits the buffer");
+                .expect("neither a range nor a chunk exceeds the buffer");
             source.read(gpa, bytes)?;
             visit(gpa, bytes)?;
             gpa = end;

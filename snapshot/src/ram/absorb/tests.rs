@@ -25,7 +25,7 @@ fn memory_that_is_not_a_private_mapping_of_the_image_is_refused() {
         assert!(
             matches!(result, Err(AbsorbError::NotMapped { gpa: 0 })),
             "{result:?}"
-        )
+        );
     };
     not_mapped(ours.absorb(&anonymous(), vec![]));
     not_mapped(ours.absorb(&other.map_cow().unwrap(), vec![]));

@@ -1,7 +1,5 @@
 //! A path holds no snapshot or a whole one, whatever happens to those who save to it.
 
-mod common;
-
 use std::env;
 use std::fs;
 use std::io::{Error, ErrorKind, Read, Write};
@@ -10,11 +8,12 @@ use std::process::{Command, Stdio};
 use std::sync::Barrier;
 use std::thread;
 
-use common::{ID, PAGE, guest};
 use snapshot::{
     Overwrite, SaveError, SaveOptions, Section, SectionKind, Snapshot, SnapshotId, clean_stale, save,
 };
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+use crate::common::{ID, PAGE, guest};
 
 /// Tells a test that it is the child of another one, and which directory to save to.
 const CHILD_DIR: &str = "SNAPSHOT_TEST_CHILD_DIR";
@@ -75,7 +74,7 @@ fn a_saver_killed_at_any_moment_leaves_no_snapshot_or_a_whole_one() {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        let command = this_test("child_saves_until_it_is_killed");
+        let command = this_test("atomic::child_saves_until_it_is_killed");
         let mut child = Command::new(&command[0])
             .args(&command[1..])
             .env(CHILD_DIR, dir.path())
@@ -122,7 +121,7 @@ fn without_room(dir: &Path, shell: &[&str], script: &str) -> bool {
         .args(&shell[1..])
         .args(["sh", "-c", &script, "sh"])
         .arg(dir)
-        .args(this_test("child_has_no_room"))
+        .args(this_test("atomic::child_has_no_room"))
         .env(CHILD_DIR, dir)
         .stdout(Stdio::null())
         .status()

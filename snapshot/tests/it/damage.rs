@@ -1,18 +1,17 @@
 //! A damaged, cut or foreign file is refused, and the error says what is wrong and where.
 
-mod common;
-
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
 
-use common::{ID, PAGE, guest, sections};
 use snapshot::{
     FormatError, HEADER_BYTES, Header, LoadError, Part, RamError, RamImage, SaveOptions, Section,
     SectionKind, Snapshot, save,
 };
 use tempfile::TempDir;
 use vm_memory::{Bytes, GuestAddress};
+
+use crate::common::{ID, PAGE, guest, sections};
 
 /// Where the second of the two regions begins in guest memory. It follows the first in the file.
 const SECOND_GPA: u64 = 0x10_0000;

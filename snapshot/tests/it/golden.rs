@@ -1,18 +1,15 @@
 //! The bytes of format v1 are what they have always been, and what was saved then loads now.
 
-#![cfg(target_arch = "x86_64")]
-
-mod common;
-
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
-use common::{ID, PAGE, contents, guest, sections};
 use snapshot::{Fingerprint, RamImage, SaveOptions, Snapshot, save};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-const GOLDEN: &str = include_str!("golden/v1.hex");
+use crate::common::{ID, PAGE, contents, guest, sections};
+
+const GOLDEN: &str = include_str!("../golden/v1.hex");
 const LEN: u64 = 0x40_5040;
 
 fn memory() -> GuestMemoryMmap {

@@ -1,19 +1,16 @@
 //! What is saved is what is loaded, by every way in and out.
 
-mod common;
-
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use common::{ID, PAGE, REGIONS, contents, guest, nth_page, sections};
 use proptest::prelude::*;
 use snapshot::{
     Fingerprint, Overwrite, RamImage, SaveOptions, Section, SectionKind, Snapshot, private_pages, save,
 };
-use vm_memory::{
-    Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap, MmapRegion,
-};
+use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
+
+use crate::common::{ID, PAGE, REGIONS, contents, guest, nth_page, sections};
 
 fn options<'a>() -> SaveOptions<'a> {
     SaveOptions::new(ID, 1_700_000_000_000_000_000)

@@ -1,7 +1,5 @@
 //! What several tests build on: memory with known pages, and ways to compare it.
 
-#![allow(dead_code, reason = "each test binary uses a part of this")]
-
 use snapshot::{Section, SectionKind, SnapshotId};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
