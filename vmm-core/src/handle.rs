@@ -1,13 +1,10 @@
 //! What other threads may ask of a VM.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmm_sys_util::eventfd::EventFd;
-
 use crate::devices::serial::SerialLog;
-use crate::lifecycle::{Lifecycle, Mark, VmStatus, WaitError};
+use crate::lifecycle::{Lifecycle, Mark, StopReason, VmStatus, WaitError};
 
 /// A view of one VM for any thread; valid after the VM is gone, too. Nothing but [`wait_mark`](Self::wait_mark) blocks.
 #[derive(Debug, Clone)]
@@ -27,13 +24,10 @@ impl VmHandle {
         self.lifecycle.status()
     }
 
-    /// An eventfd (nonblocking) that becomes, and stays, readable when the VM stops for good. Do not read from it: others wait
-    /// on it too.
-    ///
-    /// # Errors
-    /// The process is out of file descriptors.
-    pub fn stopped(&self) -> io::Result<EventFd> {
-        self.lifecycle.stopped().try_clone()
+    /// Calls `listener` once when the VM stops for good; at once if it has. It runs on the VM's vCPU thread, so it must be
+    /// short: send into a channel, write to an eventfd.
+    pub fn on_stop(&self, listener: impl FnOnce(StopReason) + Send + 'static) {
+        self.lifecycle.on_stop(Box::new(listener));
     }
 
     /// The points the guest says it has reached, oldest first; at most 64.

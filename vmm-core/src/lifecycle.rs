@@ -1,10 +1,10 @@
 //! What a VM is doing, and why it stopped.
 
+use std::fmt;
 use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 /// What a VM is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,27 +101,34 @@ pub(crate) struct Lifecycle {
     /// Guards status and marks alone; no other lock is taken while it is held.
     progress: Mutex<Progress>,
     changed: Condvar,
-    stopped: EventFd,
 }
 
-#[derive(Debug)]
+/// Called once, when the VM has stopped.
+type StopListener = Box<dyn FnOnce(StopReason) + Send>;
+
 struct Progress {
     status: VmStatus,
     marks: Vec<Mark>,
+    listeners: Vec<StopListener>,
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Progress")
+            .field("status", &self.status)
+            .field("marks", &self.marks)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Lifecycle {
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> Self {
         let progress = Progress {
             status: VmStatus::Created,
             marks: Vec::with_capacity(MAX_MARKS),
+            listeners: Vec::new(),
         };
-        let stopped = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
-        Ok(Self {
-            progress: Mutex::new(progress),
-            changed: Condvar::new(),
-            stopped,
-        })
+        Self { progress: Mutex::new(progress), changed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Progress> {
@@ -132,9 +139,15 @@ impl Lifecycle {
         self.lock().status
     }
 
-    /// Readable once the VM has stopped; never read by us, so any number of waiters see it.
-    pub(crate) const fn stopped(&self) -> &EventFd {
-        &self.stopped
+    /// Calls `listener` when the VM stops; at once if it has.
+    pub(crate) fn on_stop(&self, listener: StopListener) {
+        let mut progress = self.lock();
+        if let VmStatus::Stopped(reason) = progress.status {
+            drop(progress);
+            listener(reason);
+        } else {
+            progress.listeners.push(listener);
+        }
     }
 
     /// Moves to `next` unless the VM has stopped; says which status holds now.
@@ -149,11 +162,15 @@ impl Lifecycle {
     /// The first reason stays.
     pub(crate) fn stop(&self, reason: StopReason) {
         let mut progress = self.lock();
-        if !matches!(progress.status, VmStatus::Stopped(_)) {
-            progress.status = VmStatus::Stopped(reason);
-            // A counter that saturates is readable all the same.
-            let _ = self.stopped.write(1);
-            self.changed.notify_all();
+        if matches!(progress.status, VmStatus::Stopped(_)) {
+            return;
+        }
+        progress.status = VmStatus::Stopped(reason);
+        let listeners = std::mem::take(&mut progress.listeners);
+        drop(progress);
+        self.changed.notify_all();
+        for listener in listeners {
+            listener(reason);
         }
     }
 
@@ -194,19 +211,27 @@ mod tests {
 
     #[test]
     fn first_stop_reason_stays() {
-        let lifecycle = Lifecycle::new().unwrap();
+        let lifecycle = Lifecycle::new();
         lifecycle.stop(StopReason::TripleFault);
         lifecycle.stop(StopReason::GuestReset);
-        assert_eq!(
-            lifecycle.advance(VmStatus::Running),
-            VmStatus::Stopped(StopReason::TripleFault)
-        );
-        assert_eq!(lifecycle.stopped().read().unwrap(), 1);
+        assert_eq!(lifecycle.advance(VmStatus::Running), VmStatus::Stopped(StopReason::TripleFault));
+    }
+
+    #[test]
+    fn listeners_hear_of_the_stop_once_however_late_they_come() {
+        let lifecycle = Lifecycle::new();
+        let (heard, reasons) = std::sync::mpsc::channel();
+        let listener = |heard: std::sync::mpsc::Sender<_>| Box::new(move |reason| heard.send(reason).unwrap());
+        lifecycle.on_stop(listener(heard.clone()));
+        lifecycle.stop(StopReason::TripleFault);
+        lifecycle.stop(StopReason::GuestReset);
+        lifecycle.on_stop(listener(heard));
+        assert_eq!(reasons.iter().collect::<Vec<_>>(), [StopReason::TripleFault; 2]);
     }
 
     #[test]
     fn marks_are_kept_in_order_and_bounded() {
-        let lifecycle = Lifecycle::new().unwrap();
+        let lifecycle = Lifecycle::new();
         for number in 0..1000 {
             lifecycle.mark(Mark {
                 number,
@@ -219,7 +244,7 @@ mod tests {
 
     #[test]
     fn waiting_ends_with_the_mark_or_the_stop_or_the_time() {
-        let lifecycle = Lifecycle::new().unwrap();
+        let lifecycle = Lifecycle::new();
         lifecycle.mark(Mark {
             number: 2,
             at: Instant::now(),

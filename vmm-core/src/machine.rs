@@ -118,7 +118,7 @@ impl Machine {
 
         let id = GenerationId::random().map_err(step("draw a generation id"))?;
         let generation = Generation::new(ram.clone(), vcpu.clock, id);
-        let lifecycle = Arc::new(Lifecycle::new().map_err(step("create an eventfd"))?);
+        let lifecycle = Arc::new(Lifecycle::new());
         let (devices, buses) = Devices::create(&vm, &ram, config, generation, Arc::clone(&lifecycle))?;
         let subscribers = devices
             .net

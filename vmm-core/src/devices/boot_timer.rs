@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn only_whole_writes_to_the_register_count() {
-        let lifecycle = Arc::new(Lifecycle::new().unwrap());
+        let lifecycle = Arc::new(Lifecycle::new());
         let mut device = BootTimer(Arc::clone(&lifecycle));
         device.write(4, &[1, 0, 0, 0]);
         device.write(0, &[1, 0]);

@@ -300,7 +300,7 @@ impl<D: VirtioDevice> VirtioMmio<D> {
         match self.status.requested(bits) {
             Some(DeviceStatus::Reset) => self.reset(),
             Some(DeviceStatus::FeaturesOk) if !self.features.acceptable() => {
-                self.counters.refused_features.increment()
+                self.counters.refused_features.increment();
             }
             Some(DeviceStatus::Running) => {
                 self.status = DeviceStatus::Running;

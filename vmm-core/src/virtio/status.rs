@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(Driver.requested(7), None);
         assert_eq!(Reset.requested(11), None);
         assert_eq!(Running.requested(11), None);
-        assert_eq!(Reset.requested(0xffff_ff00), Some(Failed));
+        assert_eq!(Driver.requested(0x83), Some(Failed));
         assert_eq!(Reset.requested(0x100), None);
     }
 

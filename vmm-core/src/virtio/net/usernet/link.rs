@@ -296,7 +296,7 @@ impl<H> Link<H> {
     fn answer_reset(&mut self, address: Ipv4Addr, segment: &Segment, payload_bytes: usize) {
         if let Some(reset) = tcp::reset_for(segment, payload_bytes) {
             self.reply(ethernet::IPV4, |out| {
-                tcp::write(out, address, GUEST, &reset, [&[], &[]])
+                tcp::write(out, address, GUEST, &reset, [&[], &[]]);
             });
         }
     }

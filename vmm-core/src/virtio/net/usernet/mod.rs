@@ -31,4 +31,6 @@ pub use tcp::TcpStateError;
 pub use usernet::UserNet;
 
 #[cfg(test)]
+mod guest;
+#[cfg(test)]
 mod tests;

@@ -121,6 +121,12 @@ impl UserNet {
         self.link.is_quiet() && self.waiting.is_empty() && self.shared.inbox().requests.is_empty()
     }
 
+    /// No timer will wake it.
+    #[cfg(test)]
+    pub(super) fn is_disarmed(&self) -> bool {
+        self.armed.is_none()
+    }
+
     pub(super) fn now(&mut self) -> Millis {
         let start = self.start;
         *self

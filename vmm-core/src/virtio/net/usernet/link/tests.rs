@@ -1,1 +1,578 @@
+use std::collections::VecDeque;
 
+use proptest::prelude::*;
+use smoltcp::iface::SocketHandle;
+use smoltcp::socket::tcp::State;
+
+use super::*;
+use crate::virtio::net::usernet::guest::Guest;
+use crate::virtio::net::usernet::tcp::{Ending, Phase};
+
+const PORT: u16 = 80;
+/// Directions.
+const TO_GUEST: usize = 0;
+const TO_HOST: usize = 1;
+
+fn link() -> Link<()> {
+    Link::new(&NetConfig::default(), EgressPolicy::Deny, Arc::default())
+}
+
+fn bytes(frame: Frame<'_>) -> Vec<u8> {
+    [frame.header, frame.body[0], frame.body[1]].concat()
+}
+
+/// One connection between a link and smoltcp, and what both ends have sent and seen.
+struct Rig {
+    link: Link<()>,
+    guest: Guest,
+    socket: SocketHandle,
+    id: u16,
+    now: Millis,
+    /// Frames in each direction that will be lost.
+    lose: [usize; 2],
+    to_guest: Stream,
+    to_host: Stream,
+    /// Bytes the host's stream takes before it blocks.
+    appetite: usize,
+}
+
+/// A byte stream with contents that tell every byte from its neighbours.
+#[derive(Default)]
+struct Stream {
+    sent: usize,
+    seen: usize,
+    closed: bool,
+}
+
+fn pattern(range: std::ops::Range<usize>) -> Vec<u8> {
+    range
+        .map(|i| u8::try_from((i ^ (i >> 8).wrapping_mul(31)) & 0xff).unwrap())
+        .collect()
+}
+
+impl Rig {
+    fn new(receive_bytes: usize, send_bytes: usize, ack_delay: bool) -> Self {
+        let mut guest = Guest::new();
+        let socket = guest.listen(PORT, receive_bytes, send_bytes);
+        if !ack_delay {
+            guest.socket(socket).set_ack_delay(None);
+        }
+        let mut link = link();
+        let id = link.open(PORT, ());
+        let (to_guest, to_host) = (Stream::default(), Stream::default());
+        Rig {
+            link,
+            guest,
+            socket,
+            id,
+            now: Millis(1),
+            lose: [0; 2],
+            to_guest,
+            to_host,
+            appetite: usize::MAX,
+        }
+    }
+
+    fn lost(&mut self, direction: usize) -> bool {
+        let lost = self.lose[direction] > 0;
+        self.lose[direction] -= usize::from(lost);
+        lost
+    }
+
+    /// Lets frames go back and forth until both sides are silent.
+    fn exchange(&mut self) {
+        for round in 0.. {
+            assert!(round < 10_000, "the ends never fall silent");
+            let mut frames = VecDeque::new();
+            while let Some(frame) = self.link.take(self.now) {
+                frames.push_back(bytes(frame));
+            }
+            for frame in frames {
+                if !self.lost(TO_GUEST) {
+                    self.guest.wire.received.push_back(frame);
+                }
+            }
+            self.guest.poll(self.now);
+            if self.guest.wire.sent.is_empty() && !self.link.has_frames() {
+                return;
+            }
+            while let Some(frame) = self.guest.wire.sent.pop_front() {
+                if self.lost(TO_HOST) {
+                    continue;
+                }
+                if let Some((id, payload)) = self.link.input(self.now, &frame) {
+                    assert_eq!(id, self.id);
+                    self.host_receives(payload);
+                }
+            }
+        }
+    }
+
+    fn host_receives(&mut self, payload: &[u8]) {
+        let tcp = &mut self.link.connection(self.id).unwrap().tcp;
+        let taken = if tcp.to_host().is_empty() {
+            payload.len().min(self.appetite)
+        } else {
+            0
+        };
+        self.appetite -= taken;
+        tcp.hold(&payload[taken..]);
+        let expected = pattern(self.to_host.seen..self.to_host.seen + taken);
+        assert_eq!(payload[..taken], expected);
+        self.to_host.seen += taken;
+    }
+
+    fn host_reads(&mut self, appetite: usize) {
+        self.appetite = appetite;
+        let Some(connection) = self.link.connection(self.id) else {
+            return;
+        };
+        while self.appetite > 0 && !connection.tcp.to_host().is_empty() {
+            let front = connection.tcp.to_host().front();
+            let taken = front.len().min(self.appetite);
+            assert_eq!(
+                front[..taken],
+                pattern(self.to_host.seen..self.to_host.seen + taken)
+            );
+            connection.tcp.taken(taken);
+            self.to_host.seen += taken;
+            self.appetite -= taken;
+        }
+        self.link.touch(self.id);
+    }
+
+    fn host_writes(&mut self, count: usize) {
+        let Some(connection) = self.link.connection(self.id) else {
+            return;
+        };
+        if !self.to_guest.closed {
+            let start = self.to_guest.sent;
+            self.to_guest.sent += connection
+                .tcp
+                .to_guest_mut()
+                .extend(&pattern(start..start + count));
+            self.link.touch(self.id);
+        }
+    }
+
+    fn host_closes(&mut self) {
+        if let Some(connection) = self.link.connection(self.id) {
+            connection.tcp.finish();
+            self.to_guest.closed = true;
+            self.link.touch(self.id);
+        }
+    }
+
+    fn guest_reads(&mut self, count: usize) {
+        let mut buffer = vec![0; count];
+        let read = self
+            .guest
+            .socket(self.socket)
+            .recv_slice(&mut buffer)
+            .unwrap_or(0);
+        assert_eq!(
+            buffer[..read],
+            pattern(self.to_guest.seen..self.to_guest.seen + read)
+        );
+        self.to_guest.seen += read;
+    }
+
+    fn guest_writes(&mut self, count: usize) {
+        let start = self.to_host.sent;
+        let socket = self.guest.socket(self.socket);
+        self.to_host.sent += socket.send_slice(&pattern(start..start + count)).unwrap_or(0);
+    }
+
+    fn guest_closes(&mut self) {
+        let socket = self.guest.socket(self.socket);
+        if matches!(socket.state(), State::Established | State::CloseWait) {
+            socket.close();
+            self.to_host.closed = true;
+        }
+    }
+
+    fn advance(&mut self, ms: u64) {
+        self.now = self.now.plus(ms);
+        self.link.expire(self.now);
+    }
+
+    /// Saves the link and goes on with what was saved.
+    fn reload(&mut self) {
+        if self.link.connections().any(|connection| connection.tcp.is_over()) {
+            return;
+        }
+        let position = self.link.position();
+        let saved: Vec<_> = self
+            .link
+            .connections()
+            .map(|connection| {
+                let tcp = &connection.tcp;
+                (
+                    tcp.state().clone(),
+                    tcp.to_guest().to_vec(),
+                    tcp.to_host().to_vec(),
+                )
+            })
+            .collect();
+        self.link = link();
+        self.link.set_position(position);
+        for (state, to_guest, to_host) in saved {
+            let state = postcard::from_bytes(&postcard::to_stdvec(&state).unwrap()).unwrap();
+            let tcp = Endpoint::restore(self.now, state, &to_guest, &to_host, self.link.max_mss()).unwrap();
+            self.link.insert(tcp, ());
+        }
+    }
+
+    /// Both ends take all there is, until everything has arrived.
+    fn finish(&mut self) {
+        self.lose = [0; 2];
+        for _ in 0..5_000 {
+            self.host_reads(usize::MAX);
+            self.guest_reads(1 << 17);
+            self.exchange();
+            let done = |stream: &Stream| stream.sent == stream.seen;
+            if done(&self.to_guest) && done(&self.to_host) {
+                return;
+            }
+            self.advance(20);
+        }
+        panic!(
+            "stuck: {} of {} to the guest, {} of {} to the host, guest {:?}, {:?}",
+            self.to_guest.seen,
+            self.to_guest.sent,
+            self.to_host.seen,
+            self.to_host.sent,
+            self.guest.socket(self.socket).state(),
+            self.link
+                .connection(self.id)
+                .map(|connection| connection.tcp.state().clone()),
+        );
+    }
+
+    fn phase(&mut self) -> Option<Phase> {
+        Some(self.link.connection(self.id)?.tcp.state().phase)
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    HostWrites(usize),
+    HostReads(usize),
+    HostCloses,
+    GuestWrites(usize),
+    GuestReads(usize),
+    GuestCloses,
+    /// The link loses nothing, but the guest may.
+    GuestLoses(usize),
+    Advance(u64),
+    Reload,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..70_000usize).prop_map(Step::HostWrites),
+        6 => (0..70_000usize).prop_map(Step::GuestWrites),
+        4 => (0..70_000usize).prop_map(Step::HostReads),
+        4 => (0..70_000usize).prop_map(Step::GuestReads),
+        1 => Just(Step::HostCloses),
+        1 => Just(Step::GuestCloses),
+        3 => (1..4usize).prop_map(Step::GuestLoses),
+        3 => (1..400u64).prop_map(Step::Advance),
+        3 => Just(Step::Reload),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+
+    /// Whatever is written, read, closed, lost, saved and restored in whatever order: what arrives is what was sent.
+    #[test]
+    fn both_streams_arrive_whole(
+        sizes in (64..20_000usize, 64..20_000usize),
+        ack_delay: bool,
+        steps in proptest::collection::vec(step(), 1..60),
+    ) {
+        let mut rig = Rig::new(sizes.0, sizes.1, ack_delay);
+        rig.appetite = 0;
+        for step in steps {
+            match step {
+                Step::HostWrites(count) => rig.host_writes(count),
+                Step::HostReads(count) => rig.host_reads(count),
+                Step::HostCloses => rig.host_closes(),
+                Step::GuestWrites(count) => rig.guest_writes(count),
+                Step::GuestReads(count) => rig.guest_reads(count),
+                Step::GuestCloses => rig.guest_closes(),
+                Step::GuestLoses(count) => rig.lose[TO_GUEST] = count,
+                Step::Advance(ms) => rig.advance(ms),
+                Step::Reload => rig.reload(),
+            }
+            rig.exchange();
+        }
+        rig.finish();
+        rig.host_closes();
+        for _ in 0..1_000 {
+            rig.exchange();
+            rig.guest_closes();
+            rig.finish();
+            rig.advance(20);
+        }
+        let (ours, theirs) = (rig.link.connection(rig.id).unwrap().tcp.state().clone(), rig.guest.socket(rig.socket).state());
+        prop_assert!(rig.to_host.closed && rig.link.next_over().is_some(), "not closed in good order: {ours:?}, {theirs:?}");
+        prop_assert_eq!(rig.link.counters.connections_reset.value(), 0);
+    }
+
+    /// Frames of random bytes, and real ones with a few bytes changed, harm nothing but their own connection.
+    #[test]
+    fn hostile_frames_do_no_harm(
+        frames in proptest::collection::vec(
+            (any::<bool>(), proptest::collection::vec(any::<u8>(), 0..120),
+             proptest::collection::vec((0..100usize, any::<u8>()), 0..4), any::<bool>()),
+            1..100,
+        )
+    ) {
+        let mut rig = Rig::new(4096, 4096, false);
+        rig.exchange();
+        rig.guest_writes(3000);
+        rig.guest.poll(rig.now);
+        let real: Vec<u8> = rig.guest.wire.sent.pop_front().unwrap();
+        for (random, noise, changes, mend) in frames {
+            let mut frame = if random { noise } else { real[..real.len() - noise.len()].to_vec() };
+            for (at, value) in changes {
+                if let Some(byte) = frame.get_mut(at) {
+                    *byte = value;
+                }
+            }
+            if mend {
+                mend_checksums(&mut frame);
+            }
+            if let Some((id, payload)) = rig.link.input(rig.now, &frame) {
+                let tcp = &mut rig.link.connection(id).unwrap().tcp;
+                tcp.hold(payload);
+                prop_assert!(tcp.to_host().len() <= 65_535);
+            }
+            prop_assert!(rig.link.replies.len() <= MAX_REPLIES);
+            prop_assert!(rig.link.connections.len() == 1);
+        }
+        for _ in 0..100 {
+            rig.link.take(rig.now);
+            rig.advance(100);
+        }
+    }
+}
+
+/// Makes the checksums of an IPv4 TCP frame right, as far as it is one.
+fn mend_checksums(frame: &mut [u8]) {
+    use crate::virtio::net::usernet::wire::checksum::Sum;
+    let Some(ip) = frame.get_mut(14..).filter(|ip| ip.len() >= 40) else {
+        return;
+    };
+    ip[10..12].fill(0);
+    let header = usize::from(ip[0] & 0xf) * 4;
+    let sum = Sum::default().add(&ip[..header.clamp(20, ip.len())]).finish();
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    let total = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
+    let Some(tcp) = ip.get(header..total).filter(|tcp| tcp.len() >= 20) else {
+        return;
+    };
+    let length = u16::try_from(tcp.len()).unwrap();
+    let mut tcp = tcp.to_vec();
+    tcp[16..18].fill(0);
+    let address = |at: usize| <[u8; 4]>::try_from(&ip[at..at + 4]).unwrap().into();
+    let sum = ipv4::pseudo_header(address(12), address(16), ip[9], length)
+        .add(&tcp)
+        .finish();
+    ip[header + 16..header + 18].copy_from_slice(&sum.to_be_bytes());
+}
+
+#[test]
+fn a_connection_is_opened_used_and_closed() {
+    let mut rig = Rig::new(4096, 4096, false);
+    rig.exchange();
+    assert_eq!(rig.phase(), Some(Phase::Open));
+    assert!(rig.link.is_quiet());
+    rig.host_writes(100);
+    assert!(!rig.link.is_quiet());
+    rig.exchange();
+    rig.guest_reads(100);
+    rig.guest_writes(50);
+    rig.exchange();
+    assert_eq!((rig.to_guest.seen, rig.to_host.seen), (100, 50));
+    assert!(rig.link.is_quiet());
+    rig.host_closes();
+    rig.exchange();
+    assert!(rig.link.is_quiet(), "half closed is quiet");
+    rig.guest_writes(10);
+    rig.guest_closes();
+    rig.exchange();
+    assert_eq!(rig.to_host.seen, 60);
+    assert_eq!(rig.link.next_over(), Some(rig.id));
+}
+
+#[test]
+fn one_frame_acknowledges_what_came_in_one_pass() {
+    let mut rig = Rig::new(4096, 4096, false);
+    rig.exchange();
+    let before = rig.link.counters.frames_to_guest.value();
+    rig.guest_writes(2 * 1460);
+    rig.exchange();
+    assert_eq!(
+        (
+            rig.to_host.seen,
+            rig.link.counters.frames_to_guest.value() - before
+        ),
+        (2 * 1460, 1)
+    );
+}
+
+#[test]
+fn a_refused_connection_is_known_at_once() {
+    let mut rig = Rig::new(64, 64, false);
+    rig.link = link();
+    rig.id = rig.link.open(PORT + 1, ());
+    rig.exchange();
+    // This guest forgets its answer over asking for our Ethernet address.
+    rig.advance(200);
+    rig.exchange();
+    assert_eq!(rig.phase(), Some(Phase::Closed(Ending::Refused)));
+    assert_eq!(rig.link.next_over(), Some(rig.id));
+}
+
+#[test]
+fn a_silent_guest_is_given_up_after_six_tries() {
+    let mut link = link();
+    let id = link.open(PORT, ());
+    let (mut now, mut syns) = (Millis(0), 0);
+    while !matches!(link.connection(id).unwrap().tcp.state().phase, Phase::Closed(_)) {
+        while link.take(now).is_some() {
+            syns += 1;
+        }
+        now = link.deadline().unwrap();
+        link.expire(now);
+    }
+    assert_eq!((syns, now), (7, Millis(200 * 127)));
+}
+
+#[test]
+fn a_lost_segment_is_repeated_by_the_timer_alone() {
+    let mut rig = Rig::new(4096, 4096, false);
+    rig.exchange();
+    rig.lose[TO_GUEST] = 1;
+    rig.host_writes(10);
+    rig.exchange();
+    rig.guest_reads(100);
+    assert_eq!(rig.to_guest.seen, 0);
+    rig.advance(199);
+    rig.exchange();
+    rig.guest_reads(100);
+    assert_eq!(rig.to_guest.seen, 0);
+    rig.advance(1);
+    rig.exchange();
+    rig.guest_reads(100);
+    assert_eq!(rig.to_guest.seen, 10);
+    assert!(rig.link.expire(rig.now).is_empty());
+    assert_eq!(rig.link.deadline(), None);
+}
+
+#[test]
+fn bytes_behind_a_gap_wait_for_the_gap() {
+    let mut rig = Rig::new(4096, 4096, false);
+    rig.exchange();
+    rig.lose[TO_HOST] = 1;
+    rig.guest_writes(2 * 1460);
+    rig.exchange();
+    assert_eq!(rig.to_host.seen, 0);
+    rig.finish();
+    assert_eq!(rig.to_host.seen, 2 * 1460);
+}
+
+#[test]
+fn what_the_guest_starts_is_denied_and_counted() {
+    let mut link = link();
+    let mut guest = Guest::new();
+    let socket = guest.listen(PORT, 64, 64);
+    guest.socket(socket).abort();
+    let (interface, sockets) = guest.interface();
+    let remote = (smoltcp::wire::Ipv4Address::new(1, 1, 1, 1), 443);
+    sockets
+        .get_mut::<smoltcp::socket::tcp::Socket<'_>>(socket)
+        .connect(interface.context(), remote, 5000)
+        .unwrap();
+    for _ in 0..4 {
+        guest.poll(Millis(1));
+        while let Some(frame) = guest.wire.sent.pop_front() {
+            assert!(link.input(Millis(1), &frame).is_none());
+        }
+        while let Some(frame) = link.take(Millis(1)) {
+            guest.wire.received.push_back(bytes(frame));
+        }
+    }
+    assert_eq!(guest.socket(socket).state(), State::Closed);
+    assert_eq!(link.counters.egress_denied.value(), 1);
+}
+
+#[test]
+fn every_address_but_its_own_answers_arp() {
+    for (last, answered) in [(2, true), (3, true), (15, false)] {
+        let mut link = link();
+        let mut request = vec![0xff; 6];
+        request.extend_from_slice(&NetConfig::default().mac.0);
+        request.extend_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+        request.extend_from_slice(&NetConfig::default().mac.0);
+        request.extend_from_slice(&[10, 0, 2, 15, 0, 0, 0, 0, 0, 0, 10, 0, 2, last]);
+        assert!(link.input(Millis(0), &request).is_none());
+        let reply = link.take(Millis(0)).map(bytes);
+        assert_eq!(reply.is_some(), answered);
+        if let Some(reply) = reply {
+            assert_eq!(reply[..6], NetConfig::default().mac.0);
+            assert_eq!(reply[20..32], [0, 2, 0x52, 0x55, 10, 0, 2, 2, 10, 0, 2, last]);
+        }
+    }
+}
+
+#[test]
+fn the_gateway_answers_ping() {
+    let mut link = link();
+    let echo = [0x12, 0x34, 0, 1, b'p', b'i', b'n', b'g', b'!'];
+    let mut frame = Vec::new();
+    ethernet::write(&mut frame, NetConfig::default().mac, HOST_MAC, ethernet::IPV4);
+    ipv4::write(&mut frame, GUEST, HOST, ipv4::ICMP, 13);
+    let at = frame.len();
+    icmp::write_reply(&mut frame, &echo);
+    // A reply and a request differ in their first byte, and so in their checksum.
+    frame[at] = 8;
+    frame[at + 2] = frame[at + 2].wrapping_sub(8);
+    assert!(link.input(Millis(0), &frame).is_none());
+    let reply = bytes(link.take(Millis(0)).unwrap());
+    assert_eq!(reply[14 + 20..][..2], [0, 0]);
+    assert_eq!(reply[14 + 24..], echo);
+    assert_eq!(icmp::parse_echo(&reply[34..]), Ok(None), "its checksum is right");
+
+    frame[at + 5] ^= 1;
+    link.input(Millis(0), &frame);
+    assert_eq!(
+        (link.has_frames(), link.counters.checksum_errors.value()),
+        (false, 1)
+    );
+}
+
+#[test]
+fn waiting_answers_are_bounded() {
+    let mut link = link();
+    let mut frame = Vec::new();
+    for seq in 0..100 {
+        let segment = Segment {
+            source_port: 1,
+            target_port: 2,
+            seq: Seq(seq),
+            ack: Seq(0),
+            flags: Flags::ACK,
+            window: 0,
+            mss: None,
+        };
+        ethernet::write(&mut frame, NetConfig::default().mac, HOST_MAC, ethernet::IPV4);
+        tcp::write(&mut frame, GUEST, HOST, &segment, [&[], &[]]);
+        link.input(Millis(0), &frame);
+    }
+    assert_eq!(link.replies.len(), MAX_REPLIES);
+    assert_eq!(link.counters.dropped_replies.value(), 84);
+}

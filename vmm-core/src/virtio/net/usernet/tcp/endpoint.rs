@@ -157,7 +157,7 @@ impl Endpoint {
                 self.probe = true;
             }
             Some(false) if self.state.phase == Phase::SynSent => {
-                self.state.phase = Phase::Closed(Ending::TimedOut)
+                self.state.phase = Phase::Closed(Ending::TimedOut);
             }
             Some(false) => self.abort(),
         }

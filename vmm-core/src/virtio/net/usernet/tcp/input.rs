@@ -17,6 +17,17 @@ pub(crate) enum Verdict {
     Stranger,
 }
 
+/// Where a segment lies in the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// It goes on where we are, behind `known` bytes that we have already.
+    Next { known: usize },
+    /// In the window, but something before it is missing.
+    Ahead,
+    /// Outside of the window, such as a repetition.
+    Elsewhere,
+}
+
 const NOTHING: Verdict = Verdict::Accepted(0..0);
 
 impl Endpoint {
@@ -66,37 +77,56 @@ impl Endpoint {
     }
 
     fn input_open(&mut self, now: Millis, segment: &Segment, payload_bytes: usize) -> Verdict {
-        let expected = segment.seq == self.state.rcv_nxt;
         if segment.flags.has(Flags::RST) {
-            if expected {
+            if segment.seq == self.state.rcv_nxt {
                 self.state.phase = Phase::Closed(Ending::Reset);
             }
             return NOTHING;
         }
-        // Bytes at the front that we have already.
-        let known = self
-            .state
-            .rcv_nxt
-            .after(segment.seq)
-            .and_then(|known| usize::try_from(known).ok());
         let fin = segment.flags.has(Flags::FIN);
-        let new = known.filter(|known| expected || *known < payload_bytes + usize::from(fin));
-        let (Some(known), false, true) = (new, segment.flags.has(Flags::SYN), segment.flags.has(Flags::ACK))
-        else {
-            // Repeated, out of order or out of place: say where we are.
-            self.state.ack_due = true;
-            return NOTHING;
-        };
-        if segment
-            .ack
-            .after(self.state.snd_max)
-            .is_some_and(|beyond| beyond > 0)
+        let place = self.place(segment, payload_bytes + usize::from(fin));
+        let acceptable = place != Place::Elsewhere && !segment.flags.has(Flags::SYN);
+        if !acceptable
+            || segment
+                .ack
+                .after(self.state.snd_max)
+                .is_some_and(|beyond| beyond > 0)
         {
+            // Repeated or wrong: say where we are.
             self.state.ack_due = true;
             return NOTHING;
         }
+        if !segment.flags.has(Flags::ACK) {
+            return NOTHING;
+        }
         self.input_ack(now, segment);
-        self.input_payload(known, payload_bytes, fin)
+        match place {
+            Place::Next { known } => self.input_payload(known, payload_bytes, fin),
+            // Bytes in between are missing. They will come again, and what follows them too.
+            Place::Ahead | Place::Elsewhere => {
+                self.state.ack_due = true;
+                NOTHING
+            }
+        }
+    }
+
+    /// Where a segment that takes `numbers` sequence numbers lies in the window.
+    fn place(&self, segment: &Segment, numbers: usize) -> Place {
+        let next = self.state.rcv_nxt;
+        if let Some(known) = next
+            .after(segment.seq)
+            .and_then(|known| usize::try_from(known).ok())
+        {
+            if known == 0 || known < numbers {
+                Place::Next { known }
+            } else {
+                Place::Elsewhere
+            }
+        } else if segment.seq.distance(next) < usize::from(self.window()) {
+            Place::Ahead
+        } else {
+            Place::Elsewhere
+        }
     }
 
     fn input_ack(&mut self, now: Millis, segment: &Segment) {

@@ -106,8 +106,7 @@ impl TcpState {
         }
         let possible = match (self.phase, self.sending) {
             (Phase::Closed(_), _) => return Err(TcpStateError::Closed),
-            // Our SYN takes a number; data waits until it is acknowledged.
-            (Phase::SynSent, _) if sent > 0 => None,
+            // Our SYN takes a number; bytes wait until it is acknowledged.
             (Phase::SynSent, _) => Some(1),
             (Phase::Open | Phase::Aborting, Sending::Open) => Some(sent),
             (Phase::Open | Phase::Aborting, Sending::Fin) => Some(sent + 1),

@@ -1,0 +1,187 @@
+//! What `serve` is told: a TOML file, flags over it, and defaults without either.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// Configuration of the platform. Every field has a default; unknown fields in a file are refused.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where the service listens. Default `127.0.0.1:8080`.
+    pub listen: SocketAddr,
+    /// Guest memory in MiB, 2 to 524,288. Default 64.
+    pub memory_mib: u64,
+    /// An ELF kernel to run instead of the built-in guest.
+    pub kernel: Option<PathBuf>,
+    /// Extra kernel command line.
+    pub cmdline: String,
+    /// TCP port that the guest serves on. Default 80.
+    pub guest_port: u16,
+    /// Quiet time after which the instance sleeps, in milliseconds, at least 1. Default 100.
+    pub cooldown_ms: u64,
+    /// VMs made ahead, 1 to 1,024. Default 2.
+    pub shells: usize,
+    /// Connections to the guest that are kept open ahead, 0 to 64; each saves a wake one TCP handshake. Default 2.
+    pub spare_connections: usize,
+    /// Where snapshots are kept between runs; without it the instance's state is lost when the platform ends.
+    pub state_dir: Option<PathBuf>,
+    /// Longest wait of a held connection, in milliseconds. Default 10,000.
+    pub hold_ms: u64,
+    /// Most connections held while the instance wakes. Default 1,024.
+    pub max_held: usize,
+    /// How long draining may take, in milliseconds. Default 10,000.
+    pub drain_ms: u64,
+    /// Longest time a guest may take from its first instruction to serving, in milliseconds. Default 30,000.
+    pub boot_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            memory_mib: 64,
+            kernel: None,
+            cmdline: String::new(),
+            guest_port: 80,
+            cooldown_ms: 100,
+            shells: 2,
+            spare_connections: 2,
+            state_dir: None,
+            hold_ms: 10_000,
+            max_held: 1024,
+            drain_ms: 10_000,
+            boot_ms: 30_000,
+        }
+    }
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("read configuration {}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not what it should be; the message names line and column.
+    #[error("configuration {}: {source}", .path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<toml::de::Error>,
+    },
+    /// Values are out of range.
+    #[error("configuration: {}", .0.join("; "))]
+    Values(
+        /// Every problem, each with its field.
+        Vec<String>,
+    ),
+}
+
+impl Config {
+    /// Reads `path`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is no configuration. Values are checked by [`validate`](Self::validate).
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        toml::from_str(&text).map_err(|source| ConfigError::Parse {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let mut problems = Vec::new();
+        let mut within = |field: &str, value: u64, range: std::ops::RangeInclusive<u64>| {
+            if !range.contains(&value) {
+                problems.push(format!(
+                    "{field} is {value}, must be from {} to {}",
+                    range.start(),
+                    range.end()
+                ));
+            }
+        };
+        let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+        within("memory_mib", self.memory_mib, 2..=512 * 1024);
+        within("guest_port", u64::from(self.guest_port), 1..=65_535);
+        within("cooldown_ms", self.cooldown_ms, 1..=86_400_000);
+        within("shells", count(self.shells), 1..=1024);
+        within("spare_connections", count(self.spare_connections), 0..=64);
+        within("hold_ms", self.hold_ms, 1..=3_600_000);
+        within("max_held", count(self.max_held), 1..=1_000_000);
+        within("drain_ms", self.drain_ms, 0..=3_600_000);
+        within("boot_ms", self.boot_ms, 1..=3_600_000);
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError::Values(problems))
+        }
+    }
+
+    pub(crate) const fn cooldown(&self) -> Duration {
+        Duration::from_millis(self.cooldown_ms)
+    }
+
+    pub(crate) const fn hold(&self) -> Duration {
+        Duration::from_millis(self.hold_ms)
+    }
+
+    pub(crate) const fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain_ms)
+    }
+
+    pub(crate) const fn boot(&self) -> Duration {
+        Duration::from_millis(self.boot_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        let config: Config = toml::from_str("").unwrap();
+        config.validate().unwrap();
+        assert_eq!(config.listen.port(), 8080);
+    }
+
+    #[test]
+    fn every_bad_value_is_named() {
+        let config: Config = toml::from_str("memory_mib = 1\ncooldown_ms = 0\nshells = 0").unwrap();
+        let message = config.validate().unwrap_err().to_string();
+        for field in ["memory_mib is 1", "cooldown_ms is 0", "shells is 0"] {
+            assert!(message.contains(field), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_field_is_refused_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        std::fs::write(&path, "memory_mib = 64\ncooldwon_ms = 5\n").unwrap();
+        let message = Config::read(&path).unwrap_err().to_string();
+        assert!(
+            message.contains("cooldwon_ms") && message.contains("line 2"),
+            "{message}"
+        );
+    }
+}

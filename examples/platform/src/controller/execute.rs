@@ -1,0 +1,287 @@
+//! Doing what the scheduler has decided, and telling it what came of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use scheduler::{Action, Command, Epoch, Event, InstanceId, ServiceId, StartKind, Timestamp};
+use tokio::sync::oneshot;
+use tracing::{debug, warn};
+
+use super::driver::{Controller, Service};
+use super::requests::Refused;
+use super::status::Activity;
+use crate::host::{HostError, Parked, Started};
+
+/// The proxy's side of parking: whoever has closed the gate knows that no request is on its way to the instance.
+pub trait ParkGate: Send + Sync + 'static {
+    /// Holds back what arrives from now on, if nothing is going on and nothing was for `quiet_for`.
+    ///
+    /// # Errors
+    /// Something is, or was so long ago.
+    fn close(&self, quiet_for: Duration) -> Result<Box<dyn ClosedGate>, Duration>;
+
+    /// The instance died: its connections are of no use any more.
+    fn lost(&self, reason: &str);
+}
+
+/// A closed gate. Dropping it opens it again, to the same instance.
+pub trait ClosedGate: Send {
+    /// The instance sleeps: what has arrived meanwhile, or arrives later, wakes it.
+    fn asleep(self: Box<Self>);
+}
+
+/// One instance in one epoch.
+#[derive(Clone, Copy)]
+struct Run {
+    service: ServiceId,
+    instance: InstanceId,
+    epoch: Epoch,
+}
+
+impl Controller {
+    pub(super) fn perform(self: &Arc<Self>, action: Action) {
+        debug!(service = action.service.0, action = %action, "decided");
+        let id = action.service;
+        let Some(service) = self.services.get(&id) else {
+            return;
+        };
+        match action.command {
+            Command::Start {
+                instance,
+                epoch,
+                kind,
+            } => {
+                let run = Run {
+                    service: id,
+                    instance,
+                    epoch,
+                };
+                service.board.update(|status| status.activity = Activity::Waking);
+                match kind {
+                    StartKind::Restore => self.on_started(run, kind, service.host.restore(instance)),
+                    _ => self.boot(run, service),
+                }
+            }
+            Command::Park { instance, epoch, .. } => self.park(
+                Run {
+                    service: id,
+                    instance,
+                    epoch,
+                },
+                service,
+            ),
+            Command::Stop { instance, epoch } => {
+                self.forget(instance);
+                service.host.stop(instance);
+                service.board.update(|status| status.activity = Activity::Asleep);
+                self.handle(Event::InstanceExited {
+                    service: id,
+                    instance,
+                    epoch,
+                });
+            }
+            Command::Admit {
+                request, instance, ..
+            } => {
+                let mut core = self.core();
+                // It may have died since: its death is on the way to the scheduler, which forgets the request then.
+                let dead = Refused {
+                    retry_after: Duration::ZERO,
+                    reason: "the instance has just died".to_owned(),
+                };
+                let word = core.links.get(&instance).map(Arc::clone).ok_or(dead);
+                core.requests.answer(request, word);
+            }
+            Command::Shed { request, retry_after } => {
+                let failure = service.board.last_failure();
+                let reason = match failure {
+                    Some(failure) => format!("{}; {failure}", action.reason),
+                    None => action.reason.to_string(),
+                };
+                self.core()
+                    .requests
+                    .answer(request, Err(Refused { retry_after, reason }));
+            }
+            _ => warn!(%action, "an action that this platform does not know"),
+        }
+    }
+
+    fn boot(self: &Arc<Self>, run: Run, service: &Service) {
+        let host = Arc::clone(&service.host);
+        let controller = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let booted = tokio::task::spawn_blocking(move || host.boot(run.instance)).await;
+            if let Ok(booted) = booted {
+                controller.on_started(run, StartKind::Boot, booted);
+            }
+        });
+    }
+
+    fn on_started(self: &Arc<Self>, run: Run, kind: StartKind, started: Result<Started, HostError>) {
+        let Run {
+            service: id,
+            instance,
+            epoch,
+        } = run;
+        let Some(service) = self.services.get(&id) else {
+            return;
+        };
+        match started {
+            Ok(Started {
+                link,
+                died,
+                load,
+                restore,
+            }) => {
+                service.clock.started(load, restore);
+                self.core().links.insert(instance, link);
+                service.board.update(|status| {
+                    status.activity = Activity::Awake;
+                    match kind {
+                        StartKind::Restore => status.restores += 1,
+                        _ => status.boots += 1,
+                    }
+                });
+                self.handle(Event::InstanceReady {
+                    service: id,
+                    instance,
+                    epoch,
+                });
+                self.watch(run, died);
+            }
+            Err(error) => {
+                warn!(error = error.report(), "an instance could not be started");
+                service.clock.gave_up();
+                service.board.failed(error.report());
+                self.handle(Event::InstanceFailed {
+                    service: id,
+                    instance,
+                    epoch,
+                });
+            }
+        }
+    }
+
+    /// Waits for the instance's death, until it is asleep or stopped.
+    fn watch(self: &Arc<Self>, run: Run, died: oneshot::Receiver<String>) {
+        let controller = Arc::clone(self);
+        self.tasks.spawn(async move {
+            if let Ok(reason) = died.await {
+                controller.on_died(run, &reason);
+            }
+        });
+    }
+
+    fn on_died(self: &Arc<Self>, run: Run, reason: &str) {
+        let Run {
+            service: id,
+            instance,
+            epoch,
+        } = run;
+        let Some(service) = self.services.get(&id) else {
+            return;
+        };
+        warn!(service = id.0, instance = instance.0, reason, "an instance died");
+        self.forget(instance);
+        service.host.stop(instance);
+        service.clock.gave_up();
+        service.board.update(|status| {
+            status.activity = Activity::Asleep;
+            status.deaths += 1;
+        });
+        self.handle(Event::InstanceExited {
+            service: id,
+            instance,
+            epoch,
+        });
+        if let Some(gate) = service.gate.get() {
+            gate.lost(reason);
+        }
+    }
+
+    fn park(self: &Arc<Self>, run: Run, service: &Service) {
+        let Run {
+            service: id,
+            instance,
+            epoch,
+        } = run;
+        let refuse = |last_activity| {
+            service.board.update(|status| status.parks_refused += 1);
+            self.handle(Event::ParkRefused {
+                service: id,
+                instance,
+                epoch,
+                last_activity,
+            });
+        };
+        let Some(gate) = service.gate.get() else {
+            return refuse(self.now());
+        };
+        let closed = match gate.close(service.cooldown) {
+            Ok(closed) => closed,
+            Err(age) => return refuse(self.ago(age)),
+        };
+        service.board.update(|status| status.activity = Activity::Parking);
+        let (controller, host) = (Arc::clone(self), Arc::clone(&service.host));
+        self.tasks.spawn(async move {
+            let parked = tokio::task::spawn_blocking(move || host.park(instance)).await;
+            if let Ok(parked) = parked {
+                controller.on_parked(run, parked, closed);
+            }
+        });
+    }
+
+    fn on_parked(self: &Arc<Self>, run: Run, parked: Result<Parked, HostError>, closed: Box<dyn ClosedGate>) {
+        let Run {
+            service: id,
+            instance,
+            epoch,
+        } = run;
+        let Some(service) = self.services.get(&id) else {
+            return;
+        };
+        match parked {
+            Ok(Parked::Asleep { saved_bytes, .. }) => {
+                self.forget(instance);
+                service.board.update(|status| {
+                    status.activity = Activity::Asleep;
+                    status.parks += 1;
+                    status.saved_bytes = saved_bytes;
+                });
+                self.handle(Event::InstanceParked {
+                    service: id,
+                    instance,
+                    epoch,
+                });
+                closed.asleep();
+            }
+            Ok(Parked::Busy) => {
+                service.board.update(|status| {
+                    status.activity = Activity::Awake;
+                    status.parks_refused += 1;
+                });
+                let last_activity = self.now();
+                self.handle(Event::ParkRefused {
+                    service: id,
+                    instance,
+                    epoch,
+                    last_activity,
+                });
+                drop(closed);
+            }
+            Err(error) => {
+                drop(closed);
+                self.on_died(run, &error.report());
+            }
+        }
+    }
+
+    fn forget(&self, instance: InstanceId) {
+        self.core().links.remove(&instance);
+    }
+
+    fn ago(&self, age: Duration) -> Timestamp {
+        let since_origin = self.now().saturating_since(Timestamp::ZERO);
+        Timestamp::ZERO + since_origin.saturating_sub(age)
+    }
+}

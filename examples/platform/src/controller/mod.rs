@@ -1,0 +1,10 @@
+//! The controller: the only reader of a clock. Feeds the scheduler what happens, and does what it decides.
+
+mod driver;
+mod execute;
+mod requests;
+mod status;
+
+pub use driver::{Admitted, Controller, ControllerError, ServiceSetup};
+pub use execute::{ClosedGate, ParkGate};
+pub use status::{Activity, ServiceStatus};

@@ -1,0 +1,208 @@
+//! `demo`: the whole chain once, measured.
+
+mod client;
+mod cold;
+mod report;
+mod stage;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use tokio::sync::{Barrier, watch};
+
+use self::client::Exchange;
+use self::report::Report;
+use self::stage::Stage;
+use crate::cli::DemoArgs;
+use crate::config::Config;
+use crate::controller::{Activity, ServiceStatus};
+use crate::phases::Durations;
+use crate::platform::Platform;
+
+/// Cold boots that are measured beside the wakes.
+const COLD_BOOTS: usize = 5;
+/// Clients that arrive at once at the sleeping instance.
+const CROWD: usize = 100;
+/// An instance that is not asleep after this will not be.
+const SLEEP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Runs the demonstration and prints what happened.
+///
+/// # Errors
+/// What went wrong, or a promise that did not hold.
+pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<()> {
+    let stage = Stage::new(args.json);
+    let begun = Instant::now();
+    let config = Config {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        cooldown_ms: args.cooldown_ms,
+        memory_mib: args.memory_mib,
+        ..Config::default()
+    };
+    let kernel_bytes = guest::ELF.len();
+    let work = stage.begin(format!(
+        "booting the guest ({} KiB ELF) on KVM and taking its snapshot",
+        kernel_bytes / 1024
+    ));
+    let platform = Platform::start(config).await?;
+    work.done(format!(
+        "booted in {:.1} ms, snapshotted, asleep",
+        millis(platform.boot_time())
+    ));
+
+    let work = stage.begin(format!("cold boots, for comparison ({COLD_BOOTS})"));
+    let memory_bytes = args.memory_mib << 20;
+    let cold = tokio::task::spawn_blocking(move || cold::measure(COLD_BOOTS, memory_bytes)).await??;
+    work.done(format!(
+        "cold boot to first byte: {:.1} ms",
+        millis(cold.quantile(0.5))
+    ));
+
+    let work = stage.bar("waking the sleeping instance", u64::from(args.wakes));
+    let wakes = wake_often(&platform, args.wakes, &work).await?;
+    work.done(format!("woke {} times", args.wakes));
+    let phases = platform.phases().snapshot();
+
+    let work = stage.begin(format!("{CROWD} clients at once at the sleeping instance"));
+    let crowd = crowd(&platform).await?;
+    work.done(format!(
+        "{} answered by {} restore",
+        crowd.answered, crowd.restores
+    ));
+
+    let work = stage.begin("one connection, kept open while its instance sleeps".to_owned());
+    let slept = connection_across_sleep(&platform).await?;
+    work.done(format!("answered {slept} times, asleep in between"));
+
+    let status = *platform.status().borrow();
+    let report = Report {
+        wakes: args.wakes,
+        first_byte: wakes.first_byte,
+        phases,
+        cold_boot: cold,
+        asleep_bytes: status.saved_bytes,
+        memory_bytes,
+        lost: wakes.lost + u64::try_from(CROWD - crowd.answered).unwrap_or(u64::MAX),
+        count: wakes.count,
+        count_ok: wakes.count_ok,
+        took: begun.elapsed(),
+        load: stage::load_average(),
+    };
+    platform
+        .shut_down()
+        .await
+        .map_err(|error| anyhow::anyhow!(error.report()))?;
+    if args.json {
+        println!(
+            "{}",
+            serde_json::to_string(&report.json()).context("print the report")?
+        );
+    } else {
+        print!("{report}");
+    }
+    ensure!(report.lost == 0, "{} requests were lost", report.lost);
+    ensure!(
+        report.count_ok,
+        "the guest's counter did not go on by one with each request"
+    );
+    ensure!(
+        crowd.restores == 1,
+        "{CROWD} clients caused {} restores instead of one",
+        crowd.restores
+    );
+    Ok(())
+}
+
+struct Wakes {
+    first_byte: Durations,
+    lost: u64,
+    count: u64,
+    count_ok: bool,
+}
+
+/// Wakes the instance `wakes` times, each with a new connection, and follows its counter.
+async fn wake_often(platform: &Platform, wakes: u32, work: &stage::Work) -> anyhow::Result<Wakes> {
+    let addr = platform.addr();
+    let mut status = platform.status();
+    let mut result = Wakes {
+        first_byte: Durations::default(),
+        lost: 0,
+        count: 0,
+        count_ok: true,
+    };
+    for _ in 0..wakes {
+        asleep(&mut status).await?;
+        match tokio::task::spawn_blocking(move || client::get(addr, "/count")).await? {
+            Ok(Exchange { first_byte, body }) => {
+                result.first_byte.record(first_byte);
+                let count: Option<u64> = body.trim().parse().ok();
+                result.count_ok &= count == Some(result.count + 1);
+                result.count = count.unwrap_or(result.count);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a request was lost");
+                result.lost += 1;
+            }
+        }
+        work.step();
+    }
+    Ok(result)
+}
+
+struct Crowd {
+    answered: usize,
+    restores: u64,
+}
+
+/// Lets many clients arrive at once.
+async fn crowd(platform: &Platform) -> anyhow::Result<Crowd> {
+    let addr = platform.addr();
+    let mut status = platform.status();
+    asleep(&mut status).await?;
+    let before = status.borrow().restores;
+    let barrier = Arc::new(Barrier::new(CROWD));
+    let clients: Vec<_> = (0..CROWD)
+        .map(|_| {
+            let barrier = Arc::clone(&barrier);
+            tokio::spawn(async move {
+                barrier.wait().await;
+                client::get_async(addr, "/").await
+            })
+        })
+        .collect();
+    let mut answered = 0;
+    for client in clients {
+        answered += usize::from(client.await?.is_ok());
+    }
+    let restores = status.borrow().restores - before;
+    Ok(Crowd { answered, restores })
+}
+
+/// Keeps one connection open while its instance sleeps, and uses it again. Says how often it was answered.
+async fn connection_across_sleep(platform: &Platform) -> anyhow::Result<usize> {
+    let addr = platform.addr();
+    let mut status = platform.status();
+    let mut connection = client::Connection::open(addr).await?;
+    for _ in 0..3 {
+        asleep(&mut status).await?;
+        connection
+            .get("/count")
+            .await
+            .context("use a connection again after its instance slept")?;
+    }
+    Ok(3)
+}
+
+async fn asleep(status: &mut watch::Receiver<ServiceStatus>) -> anyhow::Result<()> {
+    let sleeps = status.wait_for(|status| status.activity == Activity::Asleep);
+    tokio::time::timeout(SLEEP_TIMEOUT, sleeps)
+        .await
+        .with_context(|| format!("the instance is not asleep after {} s", SLEEP_TIMEOUT.as_secs()))??;
+    Ok(())
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}

@@ -1,0 +1,115 @@
+//! Where instances live, as the controller sees it. Today a micro-VM in this process; a jailed worker process later.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use scheduler::InstanceId;
+use tokio::sync::oneshot;
+
+/// Makes instances of one service run, and parks them.
+///
+/// The controller calls it with one command at a time for each instance, and never twice at once for the same one.
+pub trait InstanceHost: Send + Sync + 'static {
+    /// Makes `instance` run again from its own saved state or, when it is new, from the service's snapshot. Called on the
+    /// wake path: at most some hundred microseconds.
+    ///
+    /// # Errors
+    /// The instance is gone, with what it had saved.
+    fn restore(&self, instance: InstanceId) -> Result<Started, HostError>;
+
+    /// Boots the service's image as `instance` and waits until it serves. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// The instance is gone.
+    fn boot(&self, instance: InstanceId) -> Result<Started, HostError>;
+
+    /// Puts a running instance to sleep if it is quiet. Blocks for as long as it takes to copy what it has written.
+    ///
+    /// # Errors
+    /// The instance is gone.
+    fn park(&self, instance: InstanceId) -> Result<Parked, HostError>;
+
+    /// Ends an instance and drops what it had saved. No effect when there is none.
+    fn stop(&self, instance: InstanceId);
+
+    /// Puts every instance to sleep, quiet or not, and keeps its state beyond the end of this process if the host is made to.
+    /// Nothing is started afterwards. Says how many were kept.
+    ///
+    /// # Errors
+    /// A state could not be saved and is lost with the process.
+    fn shut_down(&self) -> Result<usize, HostError>;
+}
+
+/// A running instance.
+#[derive(Debug)]
+pub struct Started {
+    /// The way to its port.
+    pub link: Arc<dyn GuestLink>,
+    /// Tells why when the instance dies; ends without a word when it is put to sleep or stopped.
+    pub died: oneshot::Receiver<String>,
+    /// How long mapping its memory took.
+    pub load: Duration,
+    /// How long setting its state took.
+    pub restore: Duration,
+}
+
+/// What came of parking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parked {
+    /// It sleeps.
+    Asleep {
+        /// Bytes of memory that were written since it woke.
+        written_bytes: u64,
+        /// Bytes that its saved state takes.
+        saved_bytes: u64,
+    },
+    /// It was not quiet and runs on.
+    Busy,
+}
+
+/// A way to the port a guest serves on.
+pub trait GuestLink: std::fmt::Debug + Send + Sync {
+    /// Opens a connection. Does not wait for the guest: bytes written before it has accepted are held.
+    ///
+    /// # Errors
+    /// The guest is gone, or has too many connections.
+    fn connect(&self) -> io::Result<UnixStream>;
+}
+
+/// An instance could not be started, parked or kept.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} instance {instance}")]
+pub struct HostError {
+    /// What was being done.
+    pub what: &'static str,
+    /// The instance.
+    pub instance: InstanceId,
+    /// Why not.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl HostError {
+    /// All causes in one line, outermost first.
+    #[must_use]
+    pub fn report(&self) -> String {
+        causes(self)
+    }
+}
+
+/// An error and all its causes in one line, outermost first; a cause whose text the one above repeats is left out.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,388 @@
+//! The host: one service's instances, asleep or awake, and the stock of shells they wake into.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use scheduler::InstanceId;
+use snapshot::{PageRuns, RamImage};
+use tokio::sync::oneshot;
+use tracing::{debug, info, warn};
+use vmm_core::{DetachedStreams, GenerationId, Hypervisor, Restore, Shell, ShellPool, Vm, VmConfig};
+
+use super::link::GuestPort;
+use super::parked::{ParkedVm, from_sections, mappable, to_sections};
+use super::template::{Template, TemplateError, boot_until_serving, fingerprint, save_options};
+use crate::host::{HostError, InstanceHost, Parked, Started, causes};
+
+/// After so many wakes the working set is learnt anew: what is populated ahead counts as written, so it only ever grows.
+const RELEARN_WAKES: u32 = 64;
+const INSTANCE_FILE: &str = "instance.snapshot";
+const TEMPLATE_FILE: &str = "template.snapshot";
+
+type Cause = Box<dyn Error + Send + Sync>;
+
+/// What a [`MicroVmHost`] runs.
+#[derive(Debug, Clone)]
+pub struct MicroVmOptions {
+    /// Shape and devices of the VMs. Needs a network link.
+    pub vm: VmConfig,
+    /// The ELF image.
+    pub kernel: Arc<[u8]>,
+    /// The guest's TCP port.
+    pub port: u16,
+    /// VMs made ahead.
+    pub shells: usize,
+    /// Longest time from the guest's first instruction to its word that it serves.
+    pub boot_timeout: Duration,
+    /// Where the service's snapshot is, and the instance's between two runs of the platform.
+    pub dir: PathBuf,
+    /// Whether an instance's state outlives the platform.
+    pub keep: bool,
+}
+
+/// Instances of one service as micro-VMs in this process.
+#[derive(Debug)]
+pub struct MicroVmHost {
+    hypervisor: Arc<Hypervisor>,
+    options: MicroVmOptions,
+    template: Template,
+    pool: ShellPool,
+    /// Guards the table alone: an instance is taken out to be worked on.
+    instances: Mutex<HashMap<InstanceId, Instance>>,
+    /// An instance of an earlier run of the platform, for the first start.
+    kept: Mutex<Option<ParkedVm>>,
+}
+
+#[derive(Debug)]
+enum Instance {
+    Awake(Awake),
+    Asleep(ParkedVm),
+}
+
+#[derive(Debug)]
+struct Awake {
+    vm: Vm,
+    /// What the VM's memory is mapped from; `None` when it was booted.
+    image: Option<RamImage>,
+    wakes: u32,
+}
+
+impl MicroVmHost {
+    /// Opens the service's snapshot, or boots the guest and makes it, and fills the stock of shells.
+    ///
+    /// # Errors
+    /// See [`TemplateError`].
+    pub fn new(hypervisor: Arc<Hypervisor>, options: MicroVmOptions) -> Result<Self, TemplateError> {
+        let path = options.dir.join(TEMPLATE_FILE);
+        let opened = match path.exists() {
+            true => Template::open(&hypervisor, &options.vm, &options.kernel, &path)
+                .inspect_err(|error| info!(reason = causes(error), "making the service's snapshot anew"))
+                .ok(),
+            false => None,
+        };
+        let template = match opened {
+            Some(template) => template,
+            None => Template::make(
+                &hypervisor,
+                &options.vm,
+                &options.kernel,
+                options.boot_timeout,
+                &path,
+            )?,
+        };
+        let kept = if options.keep {
+            open_kept(&hypervisor, &options)
+        } else {
+            None
+        };
+        let pool = ShellPool::new(Arc::clone(&hypervisor), options.vm.clone(), options.shells)
+            .map_err(TemplateError::Thread)?;
+        pool.set_template(Arc::clone(&template.state));
+        Ok(Self {
+            hypervisor,
+            options,
+            template,
+            pool,
+            instances: Mutex::new(HashMap::new()),
+            kept: Mutex::new(kept),
+        })
+    }
+
+    /// The service's snapshot.
+    #[must_use]
+    pub const fn template(&self) -> &Template {
+        &self.template
+    }
+
+    /// Shells ready to be woken into.
+    #[must_use]
+    pub fn shells_ready(&self) -> usize {
+        self.pool.ready()
+    }
+
+    /// Waits until the stock of shells is full.
+    ///
+    /// # Errors
+    /// Shells cannot be made.
+    pub fn wait_shells(&self, timeout: Duration) -> Result<usize, Arc<vmm_core::ShellError>> {
+        self.pool.wait_ready(self.options.shells, timeout)
+    }
+
+    fn instances(&self) -> MutexGuard<'_, HashMap<InstanceId, Instance>> {
+        self.instances.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The saved state to start `instance` from: its own, a kept one, or the service's snapshot.
+    fn take_saved(&self, instance: InstanceId) -> Result<ParkedVm, Cause> {
+        match self.instances().remove(&instance) {
+            Some(Instance::Asleep(parked)) => return Ok(parked),
+            Some(Instance::Awake(awake)) => {
+                self.pool.retire(awake.vm);
+                return Err("it is awake already".into());
+            }
+            None => {}
+        }
+        if let Some(parked) = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Ok(parked);
+        }
+        Ok(ParkedVm {
+            image: RamImage::from_snapshot(&self.template.snapshot)?,
+            state: Arc::clone(&self.template.state),
+            streams: DetachedStreams::default(),
+            working_set: PageRuns::default(),
+            wakes: 0,
+        })
+    }
+
+    fn wake(&self, instance: InstanceId) -> Result<Started, Cause> {
+        let ParkedVm {
+            image,
+            state,
+            streams,
+            working_set,
+            wakes,
+        } = self.take_saved(instance)?;
+        let memory = mappable(&image.memory()?, &working_set);
+        let generation = GenerationId::random()?;
+        let shell = match self.pool.take() {
+            Some(shell) => shell,
+            None => {
+                debug!(%instance, "no shell is ready; making one on the way");
+                Shell::new(&self.hypervisor, &self.options.vm, Some(&state))?
+            }
+        };
+        let begun = Instant::now();
+        let shell = shell.load(&memory)?;
+        let loaded = Instant::now();
+        let vm = shell.restore(Restore {
+            state: &state,
+            streams,
+            generation,
+        })?;
+        vm.start()?;
+        let restored = Instant::now();
+        let awake = Awake {
+            vm,
+            image: Some(image),
+            wakes: wakes.wrapping_add(1),
+        };
+        self.started(instance, awake, loaded - begun, restored - loaded)
+    }
+
+    fn started(
+        &self,
+        instance: InstanceId,
+        awake: Awake,
+        load: Duration,
+        restore: Duration,
+    ) -> Result<Started, Cause> {
+        let net = awake.vm.net().cloned().ok_or("the VM has no network link")?;
+        let (death, died) = oneshot::channel();
+        awake.vm.handle().on_stop(move |reason| {
+            // Nobody listens once the instance is asleep.
+            let _ = death.send(reason.to_string());
+        });
+        let link = Arc::new(GuestPort {
+            net,
+            port: self.options.port,
+        });
+        self.instances().insert(instance, Instance::Awake(awake));
+        Ok(Started {
+            link,
+            died,
+            load,
+            restore,
+        })
+    }
+
+    /// Saves an awake instance in RAM, or gives it back when it is not quiet.
+    fn sleep(&self, mut awake: Awake) -> Result<Result<(ParkedVm, Parked), Awake>, Cause> {
+        let paused = awake.vm.pause()?;
+        if !paused.is_quiet()? {
+            paused.resume()?;
+            return Ok(Err(awake));
+        }
+        self.save(awake).map(Ok)
+    }
+
+    /// Saves an awake instance in RAM as it is.
+    fn save(&self, awake: Awake) -> Result<(ParkedVm, Parked), Cause> {
+        let Awake { mut vm, image, wakes } = awake;
+        let paused = vm.pause()?;
+        let (state, streams) = paused.save_with_streams()?;
+        let sections = to_sections(&state)?;
+        let (image, working_set) = match image {
+            Some(mut image) => {
+                let absorbed = image.absorb(vm.memory(), sections)?;
+                (image, absorbed.runs)
+            }
+            None => (RamImage::capture(vm.memory(), sections)?, PageRuns::default()),
+        };
+        self.pool.retire(vm);
+        let outcome = Parked::Asleep {
+            written_bytes: working_set.total_bytes(),
+            saved_bytes: image.resident_bytes()?,
+        };
+        let working_set = if wakes % RELEARN_WAKES == RELEARN_WAKES - 1 {
+            PageRuns::default()
+        } else {
+            working_set
+        };
+        Ok((
+            ParkedVm {
+                image,
+                state: Arc::new(state),
+                streams,
+                working_set,
+                wakes,
+            },
+            outcome,
+        ))
+    }
+
+    fn persist(&self, parked: &ParkedVm) -> Result<(), Cause> {
+        let MicroVmOptions { vm, kernel, dir, .. } = &self.options;
+        let options = save_options(fingerprint(&self.hypervisor, vm, kernel)?)?;
+        parked.image.persist(dir.join(INSTANCE_FILE), options)?;
+        Ok(())
+    }
+}
+
+/// The instance that an earlier run of the platform has kept, if it is still of use.
+fn open_kept(hypervisor: &Hypervisor, options: &MicroVmOptions) -> Option<ParkedVm> {
+    let path = options.dir.join(INSTANCE_FILE);
+    if !path.exists() {
+        return None;
+    }
+    let open = || -> Result<ParkedVm, Cause> {
+        let template = Template::open(hypervisor, &options.vm, &options.kernel, &path)?;
+        let image = RamImage::from_snapshot(&template.snapshot)?;
+        let state = Arc::new(from_sections(image.sections()?)?);
+        Ok(ParkedVm {
+            image,
+            state,
+            streams: DetachedStreams::default(),
+            working_set: PageRuns::default(),
+            wakes: 0,
+        })
+    };
+    open()
+        .inspect(|_| info!(path = %path.display(), "found the instance of an earlier run"))
+        .inspect_err(|error| {
+            warn!(path = %path.display(), reason = causes(&**error), "an earlier instance is of no use; starting a new one");
+        })
+        .ok()
+}
+
+impl InstanceHost for MicroVmHost {
+    fn restore(&self, instance: InstanceId) -> Result<Started, HostError> {
+        self.wake(instance).map_err(|source| HostError {
+            what: "restore",
+            instance,
+            source,
+        })
+    }
+
+    fn boot(&self, instance: InstanceId) -> Result<Started, HostError> {
+        let fail = |source: Cause| HostError {
+            what: "boot",
+            instance,
+            source,
+        };
+        let MicroVmOptions {
+            vm,
+            kernel,
+            boot_timeout,
+            ..
+        } = &self.options;
+        let (vm, boot) = boot_until_serving(&self.hypervisor, vm, kernel, *boot_timeout)
+            .map_err(|error| fail(error.into()))?;
+        self.started(
+            instance,
+            Awake {
+                vm,
+                image: None,
+                wakes: 0,
+            },
+            Duration::ZERO,
+            boot,
+        )
+        .map_err(fail)
+    }
+
+    fn park(&self, instance: InstanceId) -> Result<Parked, HostError> {
+        let fail = |source: Cause| HostError {
+            what: "park",
+            instance,
+            source,
+        };
+        let awake = match self.instances().remove(&instance) {
+            Some(Instance::Awake(awake)) => awake,
+            Some(asleep @ Instance::Asleep(_)) => {
+                self.instances().insert(instance, asleep);
+                return Err(fail("it is asleep already".into()));
+            }
+            None => return Err(fail("there is no such instance".into())),
+        };
+        match self.sleep(awake).map_err(fail)? {
+            Ok((parked, outcome)) => {
+                self.instances().insert(instance, Instance::Asleep(parked));
+                Ok(outcome)
+            }
+            Err(awake) => {
+                self.instances().insert(instance, Instance::Awake(awake));
+                Ok(Parked::Busy)
+            }
+        }
+    }
+
+    fn stop(&self, instance: InstanceId) {
+        if let Some(Instance::Awake(awake)) = self.instances().remove(&instance) {
+            self.pool.retire(awake.vm);
+        }
+    }
+
+    fn shut_down(&self) -> Result<usize, HostError> {
+        let mut kept = 0;
+        let instances: Vec<_> = self.instances().drain().collect();
+        for (instance, saved) in instances {
+            let fail = |source: Cause| HostError {
+                what: "keep",
+                instance,
+                source,
+            };
+            let parked = match saved {
+                Instance::Asleep(parked) => parked,
+                Instance::Awake(awake) => self.save(awake).map_err(fail)?.0,
+            };
+            if self.options.keep {
+                self.persist(&parked).map_err(fail)?;
+                kept += 1;
+            }
+        }
+        Ok(kept)
+    }
+}

@@ -1,0 +1,9 @@
+//! Instances as micro-VMs in this process.
+
+mod host;
+mod link;
+mod parked;
+mod template;
+
+pub use host::{MicroVmHost, MicroVmOptions};
+pub use template::{Template, TemplateError};

@@ -1,0 +1,310 @@
+//! A running platform: one service behind one listener, from the first byte to the sleeping guest and back.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proxy_buffer::{DrainReport, InvalidLimits, Limits, Proxy, TargetHandle, TcpOptions, http1_refusal};
+use scheduler::{Problem, QueueConfig, ServiceConfig, ServiceId, StartSource};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use vmm_core::{Hypervisor, Spare, UserNetConfig, VmConfig};
+
+use crate::config::{Config, ConfigError};
+use crate::controller::{Controller, ServiceSetup, ServiceStatus};
+use crate::front::{Clocks, ServiceActivator, ServiceObserver, TargetGate};
+use crate::host::{HostError, InstanceHost};
+use crate::micro_vm::{MicroVmHost, MicroVmOptions, TemplateError};
+use crate::phases::WakePhases;
+use crate::wake_clock::WakeClock;
+
+const SERVICE: ServiceId = ServiceId(1);
+/// How long [`Platform::start`] waits for the stock of shells.
+const SHELLS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The platform could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Its configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The configuration does not fit the scheduler.
+    #[error("configuration: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Scaling(Vec<Problem>),
+    /// The configuration does not fit the proxy.
+    #[error("configuration: {0}")]
+    Limits(#[from] InvalidLimits),
+    /// KVM cannot be used.
+    #[error(transparent)]
+    Hypervisor(#[from] vmm_core::OpenError),
+    /// The kernel or the state directory could not be read or written.
+    #[error("{what} {}", .path.display())]
+    File {
+        /// What was being done.
+        what: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The service's snapshot could not be made.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// No shells could be made.
+    #[error("make VMs ahead")]
+    Shells(#[source] Arc<vmm_core::ShellError>),
+    /// The address could not be listened on.
+    #[error("listen on {addr}")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A task of ours panicked, which it has reported.
+    #[error("start the platform: a task panicked")]
+    Panicked,
+}
+
+/// What came of stopping.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Stopped {
+    /// What became of the connections.
+    pub connections: DrainReport,
+    /// Instances whose state was kept.
+    pub kept: usize,
+}
+
+/// A running platform. Call [`shut_down`](Self::shut_down) in the end; dropped without, it loses what was not kept.
+pub struct Platform {
+    config: Config,
+    addr: SocketAddr,
+    host: Arc<MicroVmHost>,
+    controller: Arc<Controller>,
+    proxy: Proxy<ServiceActivator>,
+    target: TargetHandle<ServiceActivator>,
+    phases: Arc<WakePhases>,
+    timer: JoinHandle<()>,
+    /// Where snapshots are when the configuration names no place; removed with the platform.
+    _scratch: Option<tempfile::TempDir>,
+}
+
+impl Platform {
+    /// Boots (or finds) the service's snapshot, makes shells, and serves. The instance sleeps until the first request.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        config.validate()?;
+        let hypervisor = Arc::new(Hypervisor::open()?);
+        // Before anything that takes long: a taken port is the commonest mistake.
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(|source| StartError::Listen {
+                addr: config.listen,
+                source,
+            })?;
+        let listen_error = |source| StartError::Listen {
+            addr: config.listen,
+            source,
+        };
+        let addr = listener.local_addr().map_err(listen_error)?;
+
+        let (options, scratch) = host_options(&config)?;
+        let host = tokio::task::spawn_blocking(move || {
+            let host = MicroVmHost::new(hypervisor, options)?;
+            host.wait_shells(SHELLS_TIMEOUT).map_err(StartError::Shells)?;
+            Ok::<_, StartError>(Arc::new(host))
+        })
+        .await
+        .map_err(|_| StartError::Panicked)??;
+
+        let phases = Arc::new(WakePhases::default());
+        let clock = Arc::new(WakeClock::new(Arc::clone(&phases)));
+        let clocks: Clocks = Arc::new(HashMap::from([(SERVICE, Arc::clone(&clock))]));
+        let scaling = scaling(&config).validate().map_err(StartError::Scaling)?;
+        let setup = ServiceSetup {
+            id: SERVICE,
+            config: scaling,
+            host: Arc::clone(&host) as Arc<dyn InstanceHost>,
+            clock,
+        };
+        let controller = Controller::new(vec![setup]);
+        let timer = tokio::spawn(Arc::clone(&controller).run());
+
+        let activator = ServiceActivator {
+            controller: Arc::clone(&controller),
+            clocks: Arc::clone(&clocks),
+        };
+        let observer = ServiceObserver {
+            controller: Arc::clone(&controller),
+            clocks,
+        };
+        let proxy = Proxy::new(limits(&config), activator, observer)?;
+        let target = proxy.target(SERVICE);
+        controller.set_gate(SERVICE, Arc::new(TargetGate(target.clone())));
+        let options = TcpOptions {
+            refusal: http1_refusal,
+            ..TcpOptions::default()
+        };
+        proxy.serve(listener, &target, options);
+        Ok(Self {
+            config,
+            addr,
+            host,
+            controller,
+            proxy,
+            target,
+            phases,
+            timer,
+            _scratch: scratch,
+        })
+    }
+
+    /// Where it listens; with the real port when the configuration said 0.
+    #[must_use]
+    pub const fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// How long the guest took to boot; zero when its snapshot was found.
+    #[must_use]
+    pub fn boot_time(&self) -> Duration {
+        self.host.template().boot
+    }
+
+    /// What the service is doing, as it changes.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<ServiceStatus> {
+        self.controller
+            .status(SERVICE)
+            .expect("the controller was made with this service")
+    }
+
+    /// Why the service is as it is.
+    #[must_use]
+    pub fn why(&self) -> String {
+        self.controller.why(SERVICE).unwrap_or_default()
+    }
+
+    /// What wakes took so far, phase by phase.
+    #[must_use]
+    pub fn phases(&self) -> &WakePhases {
+        &self.phases
+    }
+
+    /// Requests held at this moment.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.target.counters().waiters
+    }
+
+    /// The host of the instances, for measurements that go around the proxy.
+    #[must_use]
+    pub const fn host(&self) -> &Arc<MicroVmHost> {
+        &self.host
+    }
+
+    /// Stops accepting, lets requests finish, puts the instance to sleep and keeps its state if configured.
+    ///
+    /// # Errors
+    /// The state could not be kept.
+    pub async fn shut_down(self) -> Result<Stopped, HostError> {
+        let connections = self.proxy.drain(self.config.drain()).await;
+        let host = self.host;
+        let kept = tokio::task::spawn_blocking(move || host.shut_down()).await;
+        self.controller.shut_down().await;
+        // It ends with the controller; a panic in it has been reported.
+        let _ = self.timer.await;
+        match kept {
+            Ok(kept) => Ok(Stopped {
+                connections,
+                kept: kept?,
+            }),
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Platform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Platform")
+            .field("addr", &self.addr)
+            .finish_non_exhaustive()
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        held_connections: config.max_held,
+        hold_time: config.hold(),
+        ..Limits::default()
+    }
+}
+
+fn scaling(config: &Config) -> ServiceConfig {
+    ServiceConfig {
+        cooldown: Some(config.cooldown()),
+        start_from: StartSource::Snapshot,
+        queue: QueueConfig {
+            max_wait: config.hold(),
+            ..QueueConfig::default()
+        },
+        ..ServiceConfig::default()
+    }
+}
+
+fn host_options(config: &Config) -> Result<(MicroVmOptions, Option<tempfile::TempDir>), StartError> {
+    let file = |what, path: &PathBuf| {
+        let path = path.clone();
+        move |source| StartError::File { what, path, source }
+    };
+    let kernel: Arc<[u8]> = match &config.kernel {
+        Some(path) => std::fs::read(path).map_err(file("read kernel", path))?.into(),
+        None => guest::ELF.into(),
+    };
+    let (dir, scratch) = match &config.state_dir {
+        Some(dir) => {
+            std::fs::create_dir_all(dir).map_err(file("create state directory", dir))?;
+            (dir.clone(), None)
+        }
+        None => {
+            let scratch =
+                tempfile::tempdir().map_err(file("create a directory in", &std::env::temp_dir()))?;
+            (scratch.path().to_owned(), Some(scratch))
+        }
+    };
+    let spares = match config.spare_connections {
+        0 => Vec::new(),
+        count => vec![Spare {
+            port: config.guest_port,
+            count,
+        }],
+    };
+    let net = UserNetConfig {
+        spares,
+        ..UserNetConfig::default()
+    };
+    let vm = VmConfig::default()
+        .memory_bytes(config.memory_mib << 20)
+        .cmdline(config.cmdline.clone())
+        .net(Some(net));
+    let options = MicroVmOptions {
+        vm,
+        kernel,
+        port: config.guest_port,
+        shells: config.shells,
+        boot_timeout: config.boot(),
+        dir,
+        keep: config.state_dir.is_some(),
+    };
+    Ok((options, scratch))
+}
