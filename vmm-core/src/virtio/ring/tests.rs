@@ -70,10 +70,10 @@ fn malformed_chains_are_empty() {
             q.describe(1, DATA, 4, 0, 0);
         }),
         ("an indirect table outside of memory", |q| {
-            q.describe(0, 1 << 40, 32, INDIRECT, 0)
+            q.describe(0, 1 << 40, 32, INDIRECT, 0);
         }),
         ("an indirect table of an odd length", |q| {
-            q.describe(0, DATA, 17, INDIRECT, 0)
+            q.describe(0, DATA, 17, INDIRECT, 0);
         }),
         ("more than 32 descriptors", |q| {
             q.describe(0, DATA, 16 * 100, INDIRECT, 0);

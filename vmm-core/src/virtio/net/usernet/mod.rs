@@ -12,6 +12,7 @@ mod counters;
 mod handle;
 mod host_stream;
 mod link;
+mod review;
 mod spares;
 mod state;
 mod tcp;
@@ -21,6 +22,7 @@ mod time;
     reason = "the file is named after the type it holds"
 )]
 mod usernet;
+mod watch;
 mod wire;
 
 pub use config::{EgressPolicy, Spare, UserNetConfig, UserNetError};

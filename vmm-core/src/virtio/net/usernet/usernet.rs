@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
@@ -14,13 +14,10 @@ use super::config::{UserNetConfig, UserNetError};
 use super::handle::{Request, Shared, UserNetHandle};
 use super::host_stream::HostStream;
 use super::link::Link;
-use super::spares::{REFILL_DELAY_MS, SparePool};
-use super::tcp::{Ending, Phase, Receiving, Sending};
-use super::time::{Millis, earliest};
+use super::spares::SparePool;
+use super::time::Millis;
 use crate::virtio::net::backend::{Frame, NetBackend};
 
-/// How long the guest may keep a connection whose host end is gone.
-const LINGER_MS: u64 = 2_000;
 /// Events taken at a time; more wait for the next pass.
 const EVENTS: usize = 64;
 /// Event data of what is not a connection, whose port is its data.
@@ -59,12 +56,12 @@ pub struct UserNet {
     pub(super) waiting: VecDeque<Request>,
     pub(super) handshakes: usize,
     pub(super) shared: Arc<Shared>,
-    epoll: Epoll,
+    pub(super) epoll: Epoll,
     events: Box<[EpollEvent]>,
     /// Connections whose stream is to be registered anew.
-    unregistered: Vec<u16>,
-    timer: TimerFd,
-    armed: Option<Millis>,
+    pub(super) unregistered: Vec<u16>,
+    pub(super) timer: TimerFd,
+    pub(super) armed: Option<Millis>,
     start: Instant,
     /// The time of this pass, once it has been asked for.
     now: Option<Millis>,
@@ -188,212 +185,6 @@ impl UserNet {
             };
             self.open(port, Host::Spare);
         }
-    }
-
-    /// Takes payload that the guest sent on a connection.
-    fn deliver(&mut self, id: u16, payload: &[u8]) {
-        let Some(connection) = self.link.connection(id) else {
-            return;
-        };
-        let pushed = match &connection.host.host {
-            Host::Stream(stream) if connection.tcp.to_host().is_empty() => stream.push(payload).ok(),
-            Host::Stream(_) | Host::Spare => Some(0),
-            Host::Gone => None,
-        };
-        match pushed {
-            Some(pushed) => connection.tcp.hold(payload.get(pushed..).unwrap_or_default()),
-            None => {
-                connection.host.host = Host::Gone;
-                connection.tcp.abort();
-            }
-        }
-    }
-
-    /// Something happened to a connection: draws the conclusions for both of its ends.
-    fn review(&mut self, id: u16) {
-        let now = self.now();
-        let Some(connection) = self.link.connection(id) else {
-            return;
-        };
-        let (phase, port) = (connection.tcp.state().phase, connection.tcp.state().guest_port);
-        if phase == Phase::SynSent {
-            return;
-        }
-        let spare = matches!(connection.host.host, Host::Spare);
-        let connected = std::mem::take(&mut connection.host.connecting);
-        if connected {
-            self.handshakes = self.handshakes.saturating_sub(1);
-            let refused = matches!(phase, Phase::Closed(_));
-            if refused && spare {
-                self.spares.refused(now, port);
-                self.shared.counters.spares_lost.increment();
-            } else if !refused {
-                self.shared.counters.connections_opened.increment();
-            }
-            if spare && !refused {
-                self.spares.opened(port, id);
-                self.announce_spares();
-            }
-        }
-        match phase {
-            Phase::Closed(_) => self.close(id),
-            _ if spare => self.review_spare(id),
-            _ => self.exchange(id),
-        }
-        while connected && self.handshakes < self.config.max_handshakes {
-            let Some(request) = self.waiting.pop_front() else {
-                break;
-            };
-            self.serve(request);
-        }
-    }
-
-    /// A spare that the guest has ended is of no use. Its bytes, if it has any, are for whoever will use it.
-    fn review_spare(&mut self, id: u16) {
-        let now = self.now();
-        let Some(connection) = self.link.connection(id) else {
-            return;
-        };
-        if connection.tcp.state().receiving == Receiving::Done {
-            let port = connection.tcp.state().guest_port;
-            connection.host.host = Host::Gone;
-            connection.tcp.abort();
-            self.shared.adopt();
-            self.lose_spare(now, port, id);
-        }
-    }
-
-    /// Moves bytes between the two ends of a connection.
-    fn exchange(&mut self, id: u16) {
-        let now = self.now();
-        let Some(connection) = self.link.connection(id) else {
-            return;
-        };
-        if let Host::Stream(stream) = &mut connection.host.host {
-            if stream.exchange(&mut connection.tcp).is_err() {
-                // The host is gone and has left bytes of the guest unread.
-                connection.host.host = Host::Gone;
-                connection.tcp.abort();
-            } else {
-                if stream.hung_up && connection.tcp.state().sending == Sending::Done {
-                    connection.tcp.linger(now.plus(LINGER_MS));
-                }
-                if stream.wanted(&connection.tcp) != stream.interest {
-                    self.unregistered.push(id);
-                }
-            }
-        }
-        self.link.touch(id);
-    }
-
-    /// Forgets a connection that is over.
-    fn close(&mut self, id: u16) {
-        let now = self.now();
-        let Some(connection) = self.link.remove(id) else {
-            return;
-        };
-        let counters = &self.shared.counters;
-        match connection.tcp.state().phase {
-            Phase::Closed(Ending::Refused) => counters.connections_refused.increment(),
-            Phase::Closed(Ending::Reset) => counters.connections_reset.increment(),
-            Phase::Closed(Ending::TimedOut) => counters.connections_timed_out.increment(),
-            _ => {}
-        }
-        match connection.host.host {
-            Host::Spare => self.lose_spare(now, connection.tcp.state().guest_port, id),
-            // Dropping the stream closes it, which also ends its registration.
-            Host::Stream(_) | Host::Gone => self.shared.release(),
-        }
-    }
-
-    fn lose_spare(&mut self, now: Millis, port: u16, id: u16) {
-        if self.spares.lost(now, port, id) {
-            self.shared.counters.spares_lost.increment();
-            self.announce_spares();
-        }
-    }
-
-    pub(super) fn announce_spares(&self) {
-        let ready = self.spares.is_full();
-        if !self.shared.spares_ready.swap(ready, Ordering::AcqRel) && ready {
-            // It can only fail when the counter is full, and then it is signalled.
-            let _ = self.shared.spares_event.write(1);
-        }
-    }
-
-    /// Brings the watching of streams up to date.
-    pub(super) fn register(&mut self) {
-        for id in self.unregistered.drain(..) {
-            let Some(connection) = self.link.connection(id) else {
-                continue;
-            };
-            let Host::Stream(stream) = &mut connection.host.host else {
-                continue;
-            };
-            let wanted = stream.wanted(&connection.tcp);
-            let event = EpollEvent::new(wanted.unwrap_or(EventSet::empty()), id.into());
-            let operation = match (stream.interest, wanted) {
-                (None, Some(_)) => ControlOperation::Add,
-                (Some(before), Some(now)) if before != now => ControlOperation::Modify,
-                (Some(_), None) => ControlOperation::Delete,
-                _ => continue,
-            };
-            match self.epoll.ctl(operation, stream.as_raw_fd(), event) {
-                Ok(()) => stream.interest = wanted,
-                Err(error) => {
-                    // The system is out of memory or watches. A stream that nobody watches would hang for ever.
-                    tracing::debug!(%error, "watch a connection's stream");
-                    connection.host.host = Host::Gone;
-                    connection.tcp.abort();
-                    self.link.touch(id);
-                }
-            }
-        }
-    }
-
-    /// Has the stream of a connection watched as it needs to be.
-    pub(super) fn watch(&mut self, id: u16) {
-        self.unregistered.push(id);
-    }
-
-    /// Ends the watching of a stream that goes on elsewhere.
-    pub(super) fn unwatch(&self, stream: &HostStream) {
-        if stream.interest.is_some() {
-            // It is registered, so that this cannot fail.
-            let _ = self.epoll.ctl(
-                ControlOperation::Delete,
-                stream.as_raw_fd(),
-                EpollEvent::default(),
-            );
-        }
-    }
-
-    /// Sets the timer if it would go off too late. One that would go off too early is left alone: an expiry in vain
-    /// costs less than a system call for every segment.
-    fn arm(&mut self) {
-        let now = self.now();
-        let idle = self.link.is_quiet() && self.handshakes < self.config.max_handshakes;
-        let refill = self
-            .spares
-            .deadline()
-            .filter(|_| idle)
-            .map(|due| due.max(now.plus(REFILL_DELAY_MS)));
-        let Some(deadline) = earliest(self.link.deadline(), refill) else {
-            return;
-        };
-        if self.armed.is_none_or(|armed| deadline < armed) {
-            let delay = Duration::from_millis(deadline.since(now).max(1));
-            if self.timer.reset(delay, None).is_ok() {
-                self.armed = Some(deadline);
-            }
-        }
-    }
-
-    /// Stops the timer, whether it has gone off or not.
-    pub(super) fn disarm(&mut self) {
-        // It cannot fail: the descriptor is a timer, and the value is zero.
-        let _ = self.timer.clear();
-        self.armed = None;
     }
 
     fn timer_expired(&mut self) {

@@ -43,7 +43,6 @@ pub(super) struct GuestSide {
 pub(super) struct Host {
     pub(super) device: Shared,
     pub(super) handle: UserNetHandle,
-    pub(super) irq: Arc<EventFd>,
     events: EventManager<Shared>,
 }
 
@@ -75,14 +74,13 @@ impl Host {
         let link = UserNet::new(config.clone()).unwrap();
         let handle = link.handle();
         let net = Net::new(&config.net, link).unwrap();
-        let device = NetDevice::new(net, Arc::clone(mem), IrqLine::new(Arc::clone(&irq))).unwrap();
+        let device = NetDevice::new(net, Arc::clone(mem), IrqLine::new(irq)).unwrap();
         let device = Arc::new(Mutex::new(device));
         let mut events = EventManager::new().unwrap();
         events.add_subscriber(Arc::clone(&device));
         Host {
             device,
             handle,
-            irq,
             events,
         }
     }
@@ -193,13 +191,15 @@ impl Machine {
         }
     }
 
-    /// Runs both sides until neither has anything to do.
-    pub(super) fn run(&mut self) {
+    /// Runs both sides until neither has anything to do. Answers whether either had.
+    pub(super) fn run(&mut self) -> bool {
+        let mut moved = false;
         loop {
             let served = self.host.serve(0);
             if !self.guest.work(&self.host) && served == 0 {
-                return;
+                return moved;
             }
+            moved = true;
         }
     }
 
@@ -211,13 +211,17 @@ impl Machine {
 
     /// Runs both sides until `done`, waiting for timers in between.
     pub(super) fn run_until(&mut self, what: &str, mut done: impl FnMut(&mut Machine) -> bool) {
-        for _ in 0..200 {
-            self.run();
+        let mut waited = 0;
+        while waited < 200 {
+            let moved = self.run();
             if done(self) {
                 return;
             }
-            self.host.serve(100);
-            self.guest.now = self.guest.now.plus(20);
+            if !moved {
+                self.host.serve(100);
+                self.guest.now = self.guest.now.plus(20);
+                waited += 1;
+            }
         }
         panic!("waited in vain for {what}");
     }

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use smoltcp::socket::tcp::State;
 
 use super::nic::{Host, Machine, PORT, config, read_all, write};
+use crate::virtio::TransportState;
 use crate::virtio::net::usernet::{AttachError, ConnectError, DetachedStreams, UserNetState};
-use crate::virtio::{TransportState, VirtioDevice};
 
 /// Parks the machine and wakes it on a new host side, through the bytes of a snapshot.
 fn park(machine: &mut Machine) -> (TransportState, UserNetState, DetachedStreams) {
@@ -133,7 +133,7 @@ fn states_that_contradict_themselves_are_refused() {
     let _stream = machine.host.handle.connect(PORT).unwrap();
     machine.run();
     let (_, good, _) = park(&mut machine);
-    let mut attach = |change: fn(&mut UserNetState)| {
+    let attach = |change: fn(&mut UserNetState)| {
         let mut state = good.clone();
         change(&mut state);
         let mut device = machine.host.device.lock().unwrap();
