@@ -38,7 +38,7 @@ impl DeviceCounters {
     }
 }
 
-/// The counters of a [`VirtioMmio`](super::VirtioMmio) at one moment, each since the device was made.
+/// The counters of a virtio device at one moment, each since the device was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeviceCounts {

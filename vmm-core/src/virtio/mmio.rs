@@ -203,7 +203,7 @@ impl<D: VirtioDevice> VirtioMmio<D> {
 
     /// The driver broke a ring: stand still, and say so (section 2.1.2).
     fn stop(&mut self, error: &RingError) {
-        tracing::debug!(device = D::ID, %error, "virtio device needs a reset");
+        tracing::trace!(device = D::ID, %error, "virtio device needs a reset");
         self.counters.broken.increment();
         self.status = DeviceStatus::NeedsReset;
         self.config_changed = true;
@@ -325,7 +325,7 @@ impl<D: VirtioDevice> VirtioMmio<D> {
         match Ring::new(&self.mem, *max_size, event_idx, &registers.state()) {
             Ok(set_up) => *ring = Some(set_up),
             Err(error) => {
-                tracing::debug!(device = D::ID, queue = selected, %error, "virtqueue refused");
+                tracing::trace!(device = D::ID, queue = selected, %error, "virtqueue refused");
                 self.counters.refused_queues.increment();
             }
         }

@@ -20,7 +20,7 @@ impl<D: VirtioDevice> MutEventSubscriber for VirtioMmio<D> {
         for (fd, data) in queues.chain(host_side) {
             if let Err(error) = ops.add(Events::with_data_raw(fd, data, EventSet::IN)) {
                 // There is no way to report it from here; the device is deaf on this descriptor.
-                tracing::error!(device = D::ID, fd, %error, "add virtio device to the event loop");
+                tracing::debug!(device = D::ID, fd, %error, "add virtio device to the event loop");
             }
         }
     }

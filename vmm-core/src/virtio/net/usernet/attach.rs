@@ -1,9 +1,12 @@
 //! Saving a link and going on with a saved one, while the event loop stands still.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use super::config::UserNetConfig;
 use super::handle::Request;
 use super::host_stream::HostStream;
-use super::link::{FIRST_PORT, Link, MAX_REPLIES};
+use super::link::{Connection, FIRST_PORT, Link, MAX_REPLIES, Position};
 use super::spares::{REFILL_DELAY_MS, SparePool};
 use super::state::{AttachError, ConnectionId, ConnectionState, DetachedStreams, SavedHost, UserNetState};
 use super::tcp::{Endpoint, Phase};
@@ -14,7 +17,7 @@ impl UserNet {
     /// The state of the link, which goes on as it is. The guest and the event loop must be standing still.
     #[must_use]
     pub fn state(&self) -> UserNetState {
-        let connection = |connection: &super::link::Connection<HostSide>| ConnectionState {
+        let connection = |connection: &Connection<HostSide>| ConnectionState {
             host: match connection.host.host {
                 Host::Spare => SavedHost::Spare,
                 Host::Stream(_) => SavedHost::Stream,
@@ -65,14 +68,17 @@ impl UserNet {
         }
         self.spares = SparePool::new(&[], Millis(0));
         self.handshakes = 0;
-        self.disarm();
+        self.shared.spares_ready.store(false, Ordering::Release);
+        if self.armed.is_some() {
+            self.disarm();
+        }
         (state, streams)
     }
 
     /// Goes on with a saved state, in place of what the link has. Each connection gets its stream from `streams`; one
     /// that has none is reset towards the guest (a clone has none at all). Streams without a connection are closed.
     ///
-    /// The guest and the event loop must be standing still; [kick](crate::VirtioMmio::kick) the device when the guest
+    /// The guest and the event loop must be standing still; kick the device when the guest
     /// may run.
     ///
     /// # Errors
@@ -128,7 +134,7 @@ impl UserNet {
         let empty = Link::new(
             &self.config.net,
             self.config.egress,
-            std::sync::Arc::clone(&self.shared.counters),
+            Arc::clone(&self.shared.counters),
         );
         std::mem::replace(&mut self.link, empty)
     }
@@ -136,7 +142,7 @@ impl UserNet {
 
 /// A state that was found sound.
 struct Restored {
-    position: super::link::Position,
+    position: Position,
     connections: Vec<(SavedHost, Endpoint)>,
 }
 

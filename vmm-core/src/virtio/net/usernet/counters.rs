@@ -20,7 +20,7 @@ pub(crate) struct Counters {
     pub(crate) spares_lost: Counter,
 }
 
-/// The counters of a [`UserNet`](super::UserNet) at one moment, each since the link was made.
+/// The counters of a user-mode link at one moment, each since the link was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UserNetCounts {

@@ -117,7 +117,7 @@ impl Shared {
     }
 }
 
-/// Reaches a [`UserNet`](super::UserNet) from any thread. Nothing here blocks or waits for the guest.
+/// Reaches a user-mode link from any thread. Nothing here blocks or waits for the guest.
 #[derive(Clone, Debug)]
 pub struct UserNetHandle {
     shared: Arc<Shared>,

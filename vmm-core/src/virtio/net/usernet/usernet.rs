@@ -265,3 +265,12 @@ impl NetBackend for UserNet {
         self.now = None;
     }
 }
+
+impl Drop for UserNet {
+    /// Requests find out that nobody serves them.
+    fn drop(&mut self) {
+        let mut inbox = self.shared.inbox();
+        inbox.open = false;
+        inbox.requests.clear();
+    }
+}

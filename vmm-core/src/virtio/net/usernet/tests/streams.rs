@@ -181,6 +181,16 @@ fn a_reset_stream_is_closed() {
 }
 
 #[test]
+fn a_link_that_is_gone_takes_no_requests() {
+    let machine = Machine::new(config(0));
+    let handle = machine.host.handle.clone();
+    let waiting = handle.connect(PORT).unwrap();
+    drop(machine);
+    assert!(read_all(&waiting).1);
+    assert!(matches!(handle.connect(PORT), Err(ConnectError::Detached { .. })));
+}
+
+#[test]
 fn handshakes_take_turns_and_connections_are_bounded() {
     let limits = UserNetConfig {
         max_connections: 5,
