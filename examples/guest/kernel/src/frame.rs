@@ -44,7 +44,11 @@ impl Segment {
         let flags = tcp.get(13)? & SYN_ACK;
         Some(Self {
             peer: u64::from(source) << 16 | u64::from(u16_at(tcp, 0)?),
-            kind: if flags == SYN { SegmentKind::Open } else { SegmentKind::Other },
+            kind: if flags == SYN {
+                SegmentKind::Open
+            } else {
+                SegmentKind::Other
+            },
         })
     }
 }
@@ -72,9 +76,27 @@ mod tests {
     #[test]
     fn the_peer_is_address_and_port() {
         let peer = 0x0a00_0202_1234;
-        assert_eq!(Segment::parse(&frame(0x02), 80), Some(Segment { peer, kind: SegmentKind::Open }));
-        assert_eq!(Segment::parse(&frame(0x12), 80), Some(Segment { peer, kind: SegmentKind::Other }));
-        assert_eq!(Segment::parse(&frame(0x18), 80), Some(Segment { peer, kind: SegmentKind::Other }));
+        assert_eq!(
+            Segment::parse(&frame(0x02), 80),
+            Some(Segment {
+                peer,
+                kind: SegmentKind::Open
+            })
+        );
+        assert_eq!(
+            Segment::parse(&frame(0x12), 80),
+            Some(Segment {
+                peer,
+                kind: SegmentKind::Other
+            })
+        );
+        assert_eq!(
+            Segment::parse(&frame(0x18), 80),
+            Some(Segment {
+                peer,
+                kind: SegmentKind::Other
+            })
+        );
     }
 
     #[test]

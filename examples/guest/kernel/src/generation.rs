@@ -58,7 +58,10 @@ impl GenerationPage {
             let before = self.sequence.load(Ordering::Acquire);
             let generation = Generation {
                 restores: self.restores.load(Ordering::Relaxed),
-                id: [self.id[0].load(Ordering::Relaxed), self.id[1].load(Ordering::Relaxed)],
+                id: [
+                    self.id[0].load(Ordering::Relaxed),
+                    self.id[1].load(Ordering::Relaxed),
+                ],
                 timeline: Timeline {
                     tsc_base: self.tsc_base.load(Ordering::Relaxed),
                     monotonic_ns: self.monotonic_ns.load(Ordering::Relaxed),

@@ -62,9 +62,9 @@ unsafe extern "C" fn memset(to: *mut u8, byte: i32, len: usize) -> *mut u8 {
 unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
     for i in 0..len {
         // SAFETY: the caller vouches for `len` readable bytes at `a`.
-        let x = unsafe { a.add(i).read() };
+        let x = unsafe { a.wrapping_add(i).read() };
         // SAFETY: and at `b`.
-        let y = unsafe { b.add(i).read() };
+        let y = unsafe { b.wrapping_add(i).read() };
         if x != y {
             return i32::from(x) - i32::from(y);
         }

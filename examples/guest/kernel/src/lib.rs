@@ -22,5 +22,5 @@ pub use generation::{Generation, GenerationPage};
 pub use http::{Action, App, MAX_HEAD_LEN, MAX_REPLY_LEN, Scratch, Session, Status};
 pub use queue::{Queue, Ring, Used};
 pub use random::Random;
-pub use text::Text;
+pub use text::{Text, decimal};
 pub use timeline::Timeline;

@@ -64,13 +64,28 @@ impl<const N: usize> Ring<N> {
         }
         Self {
             descriptors: [const {
-                Descriptor { address: AtomicU64::new(0), len: AtomicU32::new(0), flags: zero(), next: zero() }
+                Descriptor {
+                    address: AtomicU64::new(0),
+                    len: AtomicU32::new(0),
+                    flags: zero(),
+                    next: zero(),
+                }
             }; N],
-            available: Available { flags: zero(), index: zero(), ring: [const { zero() }; N], used_event: zero() },
+            available: Available {
+                flags: zero(),
+                index: zero(),
+                ring: [const { zero() }; N],
+                used_event: zero(),
+            },
             used: UsedRing {
                 flags: zero(),
                 index: zero(),
-                ring: [const { UsedElement { id: AtomicU32::new(0), len: AtomicU32::new(0) } }; N],
+                ring: [const {
+                    UsedElement {
+                        id: AtomicU32::new(0),
+                        len: AtomicU32::new(0),
+                    }
+                }; N],
                 available_event: zero(),
             },
         }
@@ -119,7 +134,12 @@ const WRITE: u16 = 2;
 impl<const N: usize> Queue<N> {
     /// Starts with an empty ring, which no other queue must use.
     pub fn new(ring: &'static Ring<N>) -> Self {
-        Self { ring, offered: 0, published: 0, taken: 0 }
+        Self {
+            ring,
+            offered: 0,
+            published: 0,
+            taken: 0,
+        }
     }
 
     /// Says where the buffer `id` is, once. `writable` is its length if the device is to write it; what it is to read
@@ -128,7 +148,9 @@ impl<const N: usize> Queue<N> {
         if let Some(descriptor) = self.ring.descriptors.get(usize::from(id)) {
             descriptor.address.store(address, Ordering::Relaxed);
             descriptor.len.store(writable.unwrap_or(0), Ordering::Relaxed);
-            descriptor.flags.store(if writable.is_some() { WRITE } else { 0 }, Ordering::Relaxed);
+            descriptor
+                .flags
+                .store(if writable.is_some() { WRITE } else { 0 }, Ordering::Relaxed);
         }
     }
 
@@ -161,7 +183,11 @@ impl<const N: usize> Queue<N> {
         self.ring.available.index.store(self.offered, Ordering::Release);
         // The device sets its event index, then looks at ours again: one of the two sees the other.
         fence(Ordering::SeqCst);
-        crosses(self.ring.used.available_event.load(Ordering::Relaxed), before, self.offered)
+        crosses(
+            self.ring.used.available_event.load(Ordering::Relaxed),
+            before,
+            self.offered,
+        )
     }
 
     /// The next buffer that the device has given back, if any; it stays the next one until [`take`](Self::take).
@@ -173,7 +199,10 @@ impl<const N: usize> Queue<N> {
         let element = &self.ring.used.ring[Self::slot(self.taken)];
         // An id that does not exist is a bug of the device; the remainder at least exists.
         let id = u16::try_from(element.id.load(Ordering::Relaxed)).unwrap_or(0) % Ring::<N>::LEN;
-        Some(Used { id, len: element.len.load(Ordering::Relaxed) })
+        Some(Used {
+            id,
+            len: element.len.load(Ordering::Relaxed),
+        })
     }
 
     /// Takes the next buffer back, if there is one.
@@ -187,14 +216,20 @@ impl<const N: usize> Queue<N> {
     /// before sleeping, no interrupt may come.
     #[must_use]
     pub fn arm(&self) -> bool {
-        self.ring.available.used_event.store(self.taken, Ordering::Relaxed);
+        self.ring
+            .available
+            .used_event
+            .store(self.taken, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         self.peek().is_some()
     }
 
     /// Asks for no interrupt, for the next 65,535 buffers.
     pub fn disarm(&self) {
-        self.ring.available.used_event.store(self.taken.wrapping_sub(1), Ordering::Relaxed);
+        self.ring
+            .available
+            .used_event
+            .store(self.taken.wrapping_sub(1), Ordering::Relaxed);
     }
 
     fn slot(index: u16) -> usize {
@@ -208,138 +243,4 @@ fn crosses(event: u16, old: u16, new: u16) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::VecDeque;
-
-    const N: usize = 8;
-
-    fn leak() -> &'static Ring<N> {
-        Box::leak(Box::new(Ring::new()))
-    }
-
-    /// The device's side of a ring.
-    struct Device {
-        ring: &'static Ring<N>,
-        seen: u16,
-        done: u16,
-        event: u16,
-    }
-
-    impl Device {
-        fn new(ring: &'static Ring<N>) -> Self {
-            Self { ring, seen: 0, done: 0, event: 0 }
-        }
-
-        fn next(&mut self) -> Option<u16> {
-            if self.ring.available.index.load(Ordering::Acquire) == self.seen {
-                return None;
-            }
-            let id = self.ring.available.ring[usize::from(self.seen) % N].load(Ordering::Relaxed);
-            self.seen = self.seen.wrapping_add(1);
-            Some(id)
-        }
-
-        /// Gives a buffer back; true if the driver wants an interrupt.
-        fn finish(&mut self, id: u16, len: u32) -> bool {
-            let element = &self.ring.used.ring[usize::from(self.done) % N];
-            element.id.store(id.into(), Ordering::Relaxed);
-            element.len.store(len, Ordering::Relaxed);
-            let old = self.done;
-            self.done = self.done.wrapping_add(1);
-            self.ring.used.index.store(self.done, Ordering::Release);
-            crosses(self.ring.available.used_event.load(Ordering::Relaxed), old, self.done)
-        }
-
-        /// Asks to be notified of the next buffer.
-        fn wait(&mut self) {
-            self.event = self.seen;
-            self.ring.used.available_event.store(self.event, Ordering::Relaxed);
-        }
-    }
-
-    #[test]
-    fn the_layout_is_that_of_the_specification() {
-        let ring = leak();
-        let [descriptors, available, used] = ring.addresses().map(|address| address.addr());
-        assert_eq!(descriptors % 16, 0);
-        assert_eq!(available - descriptors, 16 * N);
-        assert!(used >= available + 6 + 2 * N && used.is_multiple_of(4));
-        assert_eq!(core::mem::offset_of!(UsedRing<N>, available_event), 4 + 8 * N);
-        assert_eq!(core::mem::offset_of!(Available<N>, used_event), 4 + 2 * N);
-    }
-
-    #[test]
-    fn only_a_waiting_device_is_notified() {
-        let ring = leak();
-        let (mut queue, mut device) = (Queue::new(ring), Device::new(ring));
-        device.wait();
-        queue.offer(0);
-        assert!(queue.publish());
-        queue.offer(1);
-        assert!(!queue.publish(), "the device has not asked again");
-        assert_eq!((device.next(), device.next(), device.next()), (Some(0), Some(1), None));
-        device.wait();
-        assert!(!queue.publish(), "nothing is new");
-        queue.offer(2);
-        assert!(queue.publish());
-    }
-
-    #[test]
-    fn only_an_armed_driver_is_interrupted() {
-        let ring = leak();
-        let (mut queue, mut device) = (Queue::new(ring), Device::new(ring));
-        assert!(!queue.arm());
-        assert!(device.finish(3, 7));
-        assert!(!device.finish(4, 0), "armed for one buffer only");
-        assert_eq!(queue.take(), Some(Used { id: 3, len: 7 }));
-        assert!(queue.arm(), "one is waiting");
-        queue.disarm();
-        assert!(!device.finish(5, 0));
-    }
-
-    #[test]
-    fn an_id_that_does_not_exist_is_brought_into_range() {
-        let ring = leak();
-        let (mut queue, mut device) = (Queue::new(ring), Device::new(ring));
-        device.finish(u16::MAX, 1);
-        assert_eq!(queue.take().map(|used| used.id), Some(7));
-    }
-
-    proptest! {
-        /// Whatever the order of steps and however often indices wrap, buffers come back in the order they were
-        /// finished, and neither side sleeps while the other has work for it.
-        #[test]
-        fn buffers_go_round_and_nobody_is_left_waiting(steps in proptest::collection::vec(0_u8..5, 0..400), start: u16) {
-            let ring = leak();
-            let mut queue = Queue { ring, offered: start, published: start, taken: start };
-            let mut device = Device { ring, seen: start, done: start, event: start };
-            ring.available.index.store(start, Ordering::Relaxed);
-            ring.used.index.store(start, Ordering::Relaxed);
-            device.wait();
-            let mut free: VecDeque<u16> = (0..8).collect();
-            let (mut held, mut finished) = (VecDeque::new(), VecDeque::new());
-            let mut device_awake = false;
-            for step in steps {
-                match step {
-                    0 => if let Some(id) = free.pop_front() { queue.offer(id) },
-                    1 => device_awake |= queue.publish(),
-                    2 if device_awake => match device.next() {
-                        Some(id) => held.push_back(id),
-                        None => { device.wait(); device_awake = false; }
-                    },
-                    3 => if let Some(id) = held.pop_back() { device.finish(id, id.into()); finished.push_back(id); },
-                    _ => if let Some(used) = queue.take() {
-                        prop_assert_eq!(Some(used.id), finished.pop_front());
-                        prop_assert_eq!(used.len, u32::from(used.id));
-                        free.push_back(used.id);
-                    },
-                }
-                let unseen = ring.available.index.load(Ordering::Relaxed) != device.seen;
-                prop_assert!(device_awake || !unseen, "published buffers and a device that was not notified");
-                prop_assert_eq!(queue.peek().is_some(), !finished.is_empty());
-            }
-        }
-    }
-}
+mod tests;

@@ -16,7 +16,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         scramble(self.0)
     }
@@ -35,9 +35,9 @@ mod tests {
     #[test]
     fn clones_part_ways_when_they_mix_different_ids() {
         let (mut a, mut b) = (Random::new(7), Random::new(7));
-        assert_eq!(a.next(), b.next());
+        assert_eq!(a.draw(), b.draw());
         a.mix(1);
         b.mix(2);
-        assert_ne!(a.next(), b.next());
+        assert_ne!(a.draw(), b.draw());
     }
 }

@@ -24,6 +24,9 @@ const MAX_CONNECTIONS: usize = 512;
 /// Memory that a connection may come to need: its buffers, and a request's head that did not fit them.
 const CONNECTION_LEN: usize = 48 << 10;
 
+/// Shortest timer, in microseconds: what is due while nothing can be sent must not make the CPU spin.
+const MIN_WAIT_US: i64 = 100;
+
 /// Who a connection is with, and when it needs attention; kept apart from the rest for being looked through.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
@@ -55,6 +58,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    #[cold]
     pub(crate) fn new(mut app: Application, net: &mut Net, apic: Apic, heap_len: usize) -> Self {
         let max_connections = (heap_len / CONNECTION_LEN).min(MAX_CONNECTIONS);
         let interface = interface::new(app.random(), net, now(&mut app));
@@ -63,12 +67,12 @@ impl Server {
             apic,
             interface,
             stale: false,
-            slots: Vec::with_capacity(16),
-            connections: Vec::with_capacity(16),
+            slots: Vec::new(),
+            connections: Vec::new(),
             free: Vec::new(),
-            ready: Vec::with_capacity(16),
+            ready: Vec::new(),
             nobody: SocketSet::new(Vec::new()),
-            scratch: Scratch::default(),
+            scratch: Scratch::new(),
             last_words: None,
             max_connections,
             timer: None,
@@ -120,11 +124,16 @@ impl Server {
         let due = self.slots.iter().filter_map(|slot| slot.due).min();
         if due.is_none_or(|due| self.timer.is_none_or(|timer| timer > due)) && due != self.timer {
             let now = now(&mut self.app);
-            let wait_us = due.map(|due| (due - now).total_micros());
-            if wait_us == Some(0) && !net.is_blocked() {
+            if due.is_some_and(|due| due <= now) && !net.is_blocked() {
                 return false;
             }
-            self.apic.set_timer(wait_us.map(|us| us.saturating_mul(1_000)));
+            let wait_us = |due: Instant| {
+                due.total_micros()
+                    .saturating_sub(now.total_micros())
+                    .max(MIN_WAIT_US)
+            };
+            self.apic
+                .set_timer(due.map(|due| u64::try_from(wait_us(due)).unwrap_or(0).saturating_mul(1_000)));
             self.timer = due;
         }
         !net.arm()
@@ -156,13 +165,7 @@ impl Server {
             return None;
         }
         if self.free.is_empty() && self.connections.len() < self.max_connections {
-            self.slots.try_reserve(1).ok()?;
-            self.connections.try_reserve(1).ok()?;
-            self.free.try_reserve(self.connections.len() + 1).ok()?;
-            self.ready.try_reserve(self.connections.len() + 1).ok()?;
-            self.free.push(self.connections.len());
-            self.connections.push(Connection::new()?);
-            self.slots.push(Slot { peer: None, due: None });
+            self.grow()?;
         }
         let index = self.free.pop()?;
         if self.stale {
@@ -181,9 +184,26 @@ impl Server {
         Some(index)
     }
 
+    /// Adds a free connection, if there is memory.
+    pub(crate) fn grow(&mut self) -> Option<()> {
+        let len = self.connections.len() + 1;
+        self.slots.try_reserve(1).ok()?;
+        self.connections.try_reserve(1).ok()?;
+        self.free.try_reserve(len - self.free.len()).ok()?;
+        self.ready.try_reserve(len - self.ready.len()).ok()?;
+        self.connections.push(Connection::new()?);
+        self.slots.push(Slot {
+            peer: None,
+            due: None,
+        });
+        self.free.push(len - 1);
+        Some(())
+    }
+
     /// Lets a connection's requests be answered and sends what is to be sent.
     fn settle(&mut self, index: usize, now: Instant, net: &mut Net) {
-        let (Some(slot), Some(connection)) = (self.slots.get_mut(index), self.connections.get_mut(index)) else {
+        let (Some(slot), Some(connection)) = (self.slots.get_mut(index), self.connections.get_mut(index))
+        else {
             return;
         };
         connection.advance(&mut self.scratch, &mut self.app);
@@ -192,7 +212,10 @@ impl Server {
             self.last_words = Some(index);
         }
         if connection.is_over() {
-            *slot = Slot { peer: None, due: None };
+            *slot = Slot {
+                peer: None,
+                due: None,
+            };
             self.free.push(index);
         } else {
             slot.due = self.interface.poll_at(now, connection.sockets());

@@ -1,5 +1,6 @@
 //! From the entry to the loop that serves.
 
+use alloc::boxed::Box;
 use core::fmt::Write;
 use core::panic::PanicInfo;
 
@@ -14,6 +15,7 @@ use crate::net::Net;
 use crate::server::Server;
 
 #[global_allocator]
+#[unsafe(link_section = ".hot.heap")]
 static HEAP: LockedHeap = LockedHeap::empty();
 
 /// Ring 3's first function. `boot_info` is the address of `boot_params` (`entry` 0) or `hvm_start_info` (1).
@@ -27,14 +29,26 @@ pub(crate) extern "C" fn start(entry: u64, boot_info: u64, entry_tsc: u64) -> ! 
     };
     let mut timer = BootTimer::new(&info.command_line, entry_tsc);
     let heap_len = usize::try_from(info.ram_end - image_end_gpa).unwrap_or(0);
+    let heap_start = core::ptr::with_exposed_provenance_mut(image_end);
     // SAFETY: the memory map says that this is RAM; it begins behind the image, so that nothing else uses it, and the
     // heap is given memory only here.
-    unsafe { HEAP.lock().init(core::ptr::with_exposed_provenance_mut(image_end), heap_len) };
+    unsafe { HEAP.lock().init(heap_start, heap_len) };
     timer.mark(Phase::Application);
-    serve(&info, timer, heap_len)
+    let resume_mark = info.command_line.has("resume_mark");
+    let mut state = prepare(&info, timer, heap_len);
+    serve(&mut state, resume_mark)
 }
 
-fn serve(info: &BootInfo<'static>, mut timer: BootTimer, heap_len: usize) -> ! {
+/// All that lives as long as the VM; on the heap, beside the connections, so that the stack keeps to one page.
+struct State {
+    server: Server,
+    net: Net,
+}
+
+/// Starts the devices and the server.
+#[cold]
+#[inline(never)]
+fn prepare(info: &BootInfo<'static>, mut timer: BootTimer, heap_len: usize) -> Box<State> {
     let command_line = &info.command_line;
     let apic = Apic::new();
     let mut net = match Net::find(command_line) {
@@ -47,36 +61,50 @@ fn serve(info: &BootInfo<'static>, mut timer: BootTimer, heap_len: usize) -> ! {
     timer.mark(Phase::Network);
 
     let clock = Clock::new(command_line);
-    let resume_mark = command_line.has("resume_mark");
-    if let Some(pin) = command_line.windows("vmm.generation").next().and_then(|window| window.pin)
-        && resume_mark
+    if let Some(pin) = command_line
+        .windows("vmm.generation")
+        .next()
+        .and_then(|window| window.pin)
+        && command_line.has("resume_mark")
     {
-        // Otherwise the next request is early enough to learn of a restore.
+        // Without the mark, the next request is early enough to learn of a restore.
         apic.route(pin, Line::Generation);
     }
     let app = Application::new(info, timer, clock);
-    let mut server = Server::new(app, &mut net, apic, heap_len);
-    server.app_mut().mark(Phase::Serving);
+    let server = Server::new(app, &mut net, apic, heap_len);
+    let mut state = Box::new(State { server, net });
+    // The first connection's memory, beside the state and before it is needed.
+    state.server.grow();
+    state.server.app_mut().mark(Phase::Serving);
     if !command_line.has("quiet") {
+        // The serial line takes everything.
         let _ = print().write_str("serving on port 80\n");
     }
+    state
+}
+
+/// The loop that a wake goes through once or twice.
+#[inline(never)]
+fn serve(state: &mut State, resume_mark: bool) -> ! {
+    let State { server, net } = state;
     loop {
         if server.app_mut().resumed(resume_mark) {
             server.reseed();
         }
-        server.run(&mut net);
+        server.run(net);
         if take_pending(Line::Net) {
             net.acknowledge();
             continue;
         }
         take_pending(Line::Generation);
-        if server.may_sleep(&mut net, take_pending(Line::Timer)) {
+        if server.may_sleep(net, take_pending(Line::Timer)) {
             idle();
         }
     }
 }
 
 /// Says why, and stops the VM.
+#[cold]
 fn fail(reason: core::fmt::Arguments<'_>) -> ! {
     let _ = writeln!(print(), "guest: {reason}");
     stop()

@@ -24,7 +24,13 @@ impl Timeline {
             tsc_shift -= 1;
         }
         let tsc_mult = u32::try_from(mult(tsc_shift)).unwrap_or(u32::MAX);
-        Self { tsc_base, monotonic_ns: 0, realtime_ns: 0, tsc_mult, tsc_shift }
+        Self {
+            tsc_base,
+            monotonic_ns: 0,
+            realtime_ns: 0,
+            tsc_mult,
+            tsc_shift,
+        }
     }
 
     /// Nanoseconds since boot when the counter read `tsc`. A counter from before `tsc_base` reads as then.
@@ -40,7 +46,9 @@ impl Timeline {
     /// Nanoseconds from one counter value to a later one; 0 if it is not later.
     pub fn span_ns(&self, from_tsc: u64, to_tsc: u64) -> u64 {
         let ticks = u128::from(to_tsc.saturating_sub(from_tsc));
-        let ns = (ticks * u128::from(self.tsc_mult)).checked_shr(self.tsc_shift).unwrap_or(0);
+        let ns = (ticks * u128::from(self.tsc_mult))
+            .checked_shr(self.tsc_shift)
+            .unwrap_or(0);
         u64::try_from(ns).unwrap_or(u64::MAX)
     }
 }
@@ -52,11 +60,24 @@ mod tests {
 
     #[test]
     fn a_two_gigahertz_counter_takes_two_ticks_a_nanosecond() {
-        let timeline = Timeline { tsc_base: 100, monotonic_ns: 7, realtime_ns: 9, tsc_mult: 1 << 31, tsc_shift: 32 };
+        let timeline = Timeline {
+            tsc_base: 100,
+            monotonic_ns: 7,
+            realtime_ns: 9,
+            tsc_mult: 1 << 31,
+            tsc_shift: 32,
+        };
         assert_eq!(timeline.monotonic_ns(2_100), 1_007);
         assert_eq!(timeline.realtime_ns(2_100), Some(1_009));
         assert_eq!(timeline.monotonic_ns(99), 7);
-        assert_eq!(Timeline { realtime_ns: 0, ..timeline }.realtime_ns(2_100), None);
+        assert_eq!(
+            Timeline {
+                realtime_ns: 0,
+                ..timeline
+            }
+            .realtime_ns(2_100),
+            None
+        );
     }
 
     proptest! {

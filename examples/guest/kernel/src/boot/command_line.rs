@@ -77,24 +77,46 @@ mod tests {
     use proptest::prelude::*;
 
     fn first(text: &str) -> Option<Window> {
-        CommandLine::new(text.as_bytes()).windows("virtio_mmio.device").next()
+        CommandLine::new(text.as_bytes())
+            .windows("virtio_mmio.device")
+            .next()
     }
 
     #[test]
     fn windows_are_read_as_linux_reads_them() {
-        let window = Window { base: 0xd000_0000, len: 4096, pin: Some(5) };
+        let window = Window {
+            base: 0xd000_0000,
+            len: 4096,
+            pin: Some(5),
+        };
         assert_eq!(first("quiet virtio_mmio.device=4K@0xd0000000:5"), Some(window));
         assert_eq!(first("virtio_mmio.device=0x1000@0xd0000000:5:7 x"), Some(window));
-        let qemu = Window { base: 0xfeb0_0e00, len: 512, pin: Some(12) };
+        let qemu = Window {
+            base: 0xfeb0_0e00,
+            len: 512,
+            pin: Some(12),
+        };
         assert_eq!(first("virtio_mmio.device=512@0xfeb00e00:12"), Some(qemu));
-        assert_eq!(first("virtio_mmio.device=4K@0xd0000000").map(|w| w.pin), Some(None));
+        assert_eq!(
+            first("virtio_mmio.device=4K@0xd0000000").map(|w| w.pin),
+            Some(None)
+        );
     }
 
     #[test]
     fn windows_that_cannot_be_used_are_skipped() {
-        for bad in
-            ["", "4K", "4K@", "@0xd0000000", "4K@0xd0000001:5", "4K@0xd0000000:24", "0@0xd0000000:5", "4K@0xfffff001", "16G@0xd0000000", "4K@-1"]
-        {
+        for bad in [
+            "",
+            "4K",
+            "4K@",
+            "@0xd0000000",
+            "4K@0xd0000001:5",
+            "4K@0xd0000000:24",
+            "0@0xd0000000:5",
+            "4K@0xfffff001",
+            "16G@0xd0000000",
+            "4K@-1",
+        ] {
             assert_eq!(first(&format!("virtio_mmio.device={bad}")), None, "{bad}");
         }
         assert_eq!(first("virtio_mmio.devices=4K@0xd0000000:5"), None);

@@ -85,7 +85,12 @@ impl<'a> BootInfo<'a> {
                 ram_end = Some(end);
             }
         }
-        Ok(Self { entry, command_line, memory_len, ram_end: ram_end.ok_or(BootError::NoRam)? })
+        Ok(Self {
+            entry,
+            command_line,
+            memory_len,
+            ram_end: ram_end.ok_or(BootError::NoRam)?,
+        })
     }
 }
 
@@ -97,9 +102,9 @@ struct Map<'a> {
 
 impl Map<'_> {
     fn regions(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.bytes.chunks_exact(self.entry_len).filter_map(|entry| {
-            (u32_at(entry, 16)? == RAM).then_some((u64_at(entry, 0)?, u64_at(entry, 8)?))
-        })
+        self.bytes
+            .chunks_exact(self.entry_len)
+            .filter_map(|entry| (u32_at(entry, 16)? == RAM).then_some((u64_at(entry, 0)?, u64_at(entry, 8)?)))
     }
 }
 
@@ -113,9 +118,14 @@ fn linux<'a>(gpa: u64, memory: &impl Physical<'a>) -> Result<(CommandLine<'a>, M
     let unreadable = BootError::Unreadable(gpa);
     let params = memory.bytes(gpa, LEN).ok_or(unreadable)?;
     let count = usize::from(*params.get(E820_ENTRIES).ok_or(unreadable)?).min(E820_MAX);
-    let bytes = params.get(E820_TABLE..E820_TABLE + count * 20).ok_or(unreadable)?;
+    let bytes = params
+        .get(E820_TABLE..E820_TABLE + count * 20)
+        .ok_or(unreadable)?;
     let text = u32_at(params, CMD_LINE_PTR).ok_or(unreadable)?;
-    Ok((command_line(u64::from(text), memory), Map { bytes, entry_len: 20 }))
+    Ok((
+        command_line(u64::from(text), memory),
+        Map { bytes, entry_len: 20 },
+    ))
 }
 
 /// `hvm_start_info`, Xen's `xen/include/public/arch-x86/hvm/start_info.h`.
@@ -138,7 +148,11 @@ fn pvh<'a>(gpa: u64, memory: &impl Physical<'a>) -> Result<(CommandLine<'a>, Map
 }
 
 fn command_line<'a>(gpa: u64, memory: &impl Physical<'a>) -> CommandLine<'a> {
-    let bytes = if gpa == 0 { None } else { memory.bytes(gpa, COMMAND_LINE_LEN) };
+    let bytes = if gpa == 0 {
+        None
+    } else {
+        memory.bytes(gpa, COMMAND_LINE_LEN)
+    };
     CommandLine::new(bytes.unwrap_or_default())
 }
 
@@ -186,8 +200,11 @@ mod tests {
 
     #[test]
     fn boot_params_give_ram_and_command_line() {
-        let memory =
-            linux_memory(&[region(0, 0x9_fc00, 1), region(0xf_0000, 0x1_0000, 2), region(1 << 20, 31 << 20, 1)]);
+        let memory = linux_memory(&[
+            region(0, 0x9_fc00, 1),
+            region(0xf_0000, 0x1_0000, 2),
+            region(1 << 20, 31 << 20, 1),
+        ]);
         let info = BootInfo::read(Entry::Linux64, PARAMS, IMAGE_END, &&memory).unwrap();
         assert_eq!((info.ram_end, info.memory_len), (32 << 20, 0x9_fc00 + (31 << 20)));
         assert!(info.command_line.has("resume_mark"));
@@ -207,7 +224,10 @@ mod tests {
         let info = BootInfo::read(Entry::Pvh, 0x6000, IMAGE_END, &&memory).unwrap();
         assert_eq!(info.ram_end, 16 << 20);
         assert!(info.command_line.has("quiet"));
-        assert_eq!(BootInfo::read(Entry::Pvh, 0x6004, IMAGE_END, &&memory).unwrap_err(), BootError::NotPvh);
+        assert_eq!(
+            BootInfo::read(Entry::Pvh, 0x6004, IMAGE_END, &&memory).unwrap_err(),
+            BootError::NotPvh
+        );
     }
 
     #[test]

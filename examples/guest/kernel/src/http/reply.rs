@@ -1,10 +1,9 @@
 //! The head of a reply.
 
 use alloc::vec::Vec;
-use core::fmt::Write;
 
 use super::request::Connection;
-use crate::Text;
+use crate::decimal;
 
 /// The statuses this server gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,11 +56,28 @@ pub(super) struct Reply {
 impl Reply {
     /// Appends the head of a reply with `body_len` bytes of body.
     pub(super) fn write_head(&self, out: &mut Vec<u8>, body_len: u64) {
-        let kind = if self.json { "application/json" } else { "text/plain; charset=utf-8" };
-        let mut text = Text(out);
-        let _ = write!(text, "HTTP/1.1 {}\r\nContent-Type: {kind}\r\nContent-Length: {body_len}\r\n", self.status.line());
+        let kind = if self.json {
+            "application/json"
+        } else {
+            "text/plain; charset=utf-8"
+        };
+        // Formatting by `core::fmt` would have a wake fault in two more pages of code.
+        let mut digits = [0; 20];
+        for part in [
+            "HTTP/1.1 ",
+            self.status.line(),
+            "\r\nContent-Type: ",
+            kind,
+            "\r\nContent-Length: ",
+        ] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        out.extend_from_slice(decimal(body_len, &mut digits));
+        out.extend_from_slice(b"\r\n");
         if let Some(methods) = self.allow {
-            let _ = write!(text, "Allow: {methods}\r\n");
+            for part in ["Allow: ", methods, "\r\n"] {
+                out.extend_from_slice(part.as_bytes());
+            }
         }
         out.extend_from_slice(match self.connection {
             Connection::Stays => b"\r\n",
@@ -89,7 +105,12 @@ mod tests {
     #[test]
     fn the_head_says_what_follows_and_what_becomes_of_the_connection() {
         let mut out = Vec::new();
-        let mut reply = Reply { status: Status::Ok, json: false, allow: None, connection: Connection::Stays };
+        let mut reply = Reply {
+            status: Status::Ok,
+            json: false,
+            allow: None,
+            connection: Connection::Stays,
+        };
         reply.write_head(&mut out, 3);
         let text = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 3\r\n\r\n";
         assert_eq!(out, text.as_bytes());
@@ -102,6 +123,8 @@ mod tests {
         };
         reply.write_error(&mut out, false);
         let text = String::from_utf8(out).unwrap();
-        assert!(text.contains("Content-Length: 23\r\nAllow: GET\r\nConnection: close\r\n\r\n405 Method Not Allowed\n"));
+        assert!(text.contains(
+            "Content-Length: 23\r\nAllow: GET\r\nConnection: close\r\n\r\n405 Method Not Allowed\n"
+        ));
     }
 }

@@ -5,7 +5,7 @@ use super::Status;
 /// Longest request line with headers, in bytes; longer ones get 431.
 pub const MAX_HEAD_LEN: usize = 16 << 10;
 
-const MAX_HEADERS: usize = 48;
+const MAX_HEADERS: usize = 32;
 
 /// A request without its body.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,7 +47,11 @@ impl<'a> Head<'a> {
     /// The status to answer, after which the connection must close.
     pub(super) fn parse(input: &'a [u8]) -> Result<Self, Status> {
         let Some(len) = end_of_head(input) else {
-            return if input.len() < MAX_HEAD_LEN { Ok(Self::Partial) } else { Err(Status::HeadTooLarge) };
+            return if input.len() < MAX_HEAD_LEN {
+                Ok(Self::Partial)
+            } else {
+                Err(Status::HeadTooLarge)
+            };
         };
         if len > MAX_HEAD_LEN {
             return Err(Status::HeadTooLarge);
@@ -72,7 +76,11 @@ impl<'a> Head<'a> {
             path,
             query,
             body_len: 0,
-            connection: if version == 0 { Connection::Closes } else { Connection::Stays },
+            connection: if version == 0 {
+                Connection::Closes
+            } else {
+                Connection::Stays
+            },
             expects_continue: false,
         };
         let mut hosts = 0;
@@ -110,7 +118,10 @@ impl<'a> Head<'a> {
 /// Length of the head at the start of `input` with its final empty line, if that is there.
 fn end_of_head(input: &[u8]) -> Option<usize> {
     let limit = input.len().min(MAX_HEAD_LEN + 1);
-    input[..limit].windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4)
+    input[..limit]
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .map(|at| at + 4)
 }
 
 /// Digits only, as RFC 9110, section 8.6 has it: `parse` alone would accept a sign.
@@ -124,7 +135,9 @@ fn content_length(value: &[u8]) -> Result<u64, Status> {
 
 /// Whether a comma-separated `value` has `token`.
 fn lists(value: &[u8], token: &str) -> bool {
-    value.split(|&b| b == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    value
+        .split(|&b| b == b',')
+        .any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
 #[cfg(test)]
@@ -145,7 +158,10 @@ mod tests {
     #[test]
     fn target_splits_at_the_first_question_mark() {
         let request = complete("GET /burn?ms=5?x HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!((request.method, request.path, request.query), ("GET", "/burn", "ms=5?x"));
+        assert_eq!(
+            (request.method, request.path, request.query),
+            ("GET", "/burn", "ms=5?x")
+        );
         assert_eq!(request.connection, Connection::Stays);
     }
 
@@ -165,7 +181,9 @@ mod tests {
         for cut in 0..head_len {
             assert_eq!(parse(&text[..cut]), Ok(Head::Partial));
         }
-        assert!(matches!(parse(text), Ok(Head::Complete(request, len)) if request.body_len == 3 && len == head_len));
+        assert!(
+            matches!(parse(text), Ok(Head::Complete(request, len)) if request.body_len == 3 && len == head_len)
+        );
     }
 
     #[test]
@@ -176,25 +194,41 @@ mod tests {
             ("Content-Length: ", Status::BadRequest),
             ("Content-Length: 3\r\nContent-Length: 4", Status::BadRequest),
             ("Content-Length: 99999999999999999999", Status::BadRequest),
-            ("Content-Length: 3\r\nTransfer-Encoding: chunked", Status::LengthRequired),
+            (
+                "Content-Length: 3\r\nTransfer-Encoding: chunked",
+                Status::LengthRequired,
+            ),
             ("Host: b", Status::BadRequest),
             ("no colon", Status::BadRequest),
             ("a: b\n\nGET / HTTP/1.1", Status::BadRequest),
         ] {
             assert_eq!(parse(&head(lines)), Err(status), "{lines}");
         }
-        assert_eq!(parse("GET / HTTP/1.1\r\n\r\n"), Err(Status::BadRequest), "no host");
-        assert_eq!(parse("GET / HTTP/2.0\r\nHost: a\r\n\r\n"), Err(Status::VersionNotSupported));
+        assert_eq!(
+            parse("GET / HTTP/1.1\r\n\r\n"),
+            Err(Status::BadRequest),
+            "no host"
+        );
+        assert_eq!(
+            parse("GET / HTTP/2.0\r\nHost: a\r\n\r\n"),
+            Err(Status::VersionNotSupported)
+        );
         assert_eq!(parse("\0\0\0\0\r\n\r\n"), Err(Status::BadRequest));
     }
 
     #[test]
     fn long_heads_are_refused_however_they_arrive() {
-        let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(MAX_HEAD_LEN));
+        let long = format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
+            "x".repeat(MAX_HEAD_LEN)
+        );
         assert_eq!(parse(&long), Err(Status::HeadTooLarge));
         assert_eq!(parse(&long[..MAX_HEAD_LEN]), Err(Status::HeadTooLarge));
         assert_eq!(parse(&long[..MAX_HEAD_LEN - 1]), Ok(Head::Partial));
-        let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "x: y\r\n".repeat(MAX_HEADERS));
+        let many = format!(
+            "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
+            "x: y\r\n".repeat(MAX_HEADERS)
+        );
         assert_eq!(parse(&many), Err(Status::HeadTooLarge));
     }
 }

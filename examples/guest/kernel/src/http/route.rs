@@ -81,8 +81,13 @@ impl<'a> Route<'a> {
 
 /// The value of `key` in a query such as `a=1&b=2`.
 fn number(query: &str, key: &str) -> Option<u64> {
-    let value = query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))?;
-    value.bytes().all(|b| b.is_ascii_digit()).then(|| value.parse().ok())?
+    let value = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))?;
+    value
+        .bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| value.parse().ok())?
 }
 
 #[cfg(test)]
@@ -92,24 +97,60 @@ mod tests {
 
     fn route<'a>(method: &'a str, path: &'a str, query: &'a str) -> Route<'a> {
         let connection = Connection::Stays;
-        Route::of(&Request { method, path, query, body_len: 0, connection, expects_continue: false })
+        Route::of(&Request {
+            method,
+            path,
+            query,
+            body_len: 0,
+            connection,
+            expects_continue: false,
+        })
     }
 
     #[test]
     fn parameters_are_whole_numbers_in_range() {
         assert_eq!(route("GET", "/burn", "ms=5"), Route::Act(Action::Burn { ms: 5 }));
-        assert_eq!(route("POST", "/touch", "x=1&mib=16"), Route::Act(Action::Touch { mib: 16 }));
-        for query in ["", "ms", "ms=", "ms=+5", "ms=-1", "ms=60001", "mss=5", "ms=1x", "ms=99999999999999999999"] {
-            assert_eq!(route("GET", "/burn", query), Route::Refuse(Status::BadRequest, None), "{query}");
+        assert_eq!(
+            route("POST", "/touch", "x=1&mib=16"),
+            Route::Act(Action::Touch { mib: 16 })
+        );
+        for query in [
+            "",
+            "ms",
+            "ms=",
+            "ms=+5",
+            "ms=-1",
+            "ms=60001",
+            "mss=5",
+            "ms=1x",
+            "ms=99999999999999999999",
+        ] {
+            assert_eq!(
+                route("GET", "/burn", query),
+                Route::Refuse(Status::BadRequest, None),
+                "{query}"
+            );
         }
     }
 
     #[test]
     fn methods_are_those_of_the_route() {
-        assert_eq!(route("POST", "/", ""), Route::Refuse(Status::MethodNotAllowed, Some("GET, HEAD")));
-        assert_eq!(route("HEAD", "/count", ""), Route::Refuse(Status::MethodNotAllowed, Some("GET, POST")));
-        assert_eq!(route("get", "/count", ""), Route::Refuse(Status::MethodNotAllowed, Some("GET, POST")));
-        assert_eq!(route("GET", "/nothing", ""), Route::Refuse(Status::NotFound, None));
+        assert_eq!(
+            route("POST", "/", ""),
+            Route::Refuse(Status::MethodNotAllowed, Some("GET, HEAD"))
+        );
+        assert_eq!(
+            route("HEAD", "/count", ""),
+            Route::Refuse(Status::MethodNotAllowed, Some("GET, POST"))
+        );
+        assert_eq!(
+            route("get", "/count", ""),
+            Route::Refuse(Status::MethodNotAllowed, Some("GET, POST"))
+        );
+        assert_eq!(
+            route("GET", "/nothing", ""),
+            Route::Refuse(Status::NotFound, None)
+        );
     }
 
     #[test]
@@ -117,6 +158,9 @@ mod tests {
         assert_eq!(route("PUT", "/echo", "q"), Route::EchoBody);
         assert_eq!(route("GET", "/echo", "q"), Route::EchoQuery("q"));
         let long = "q".repeat(MAX_ECHO_QUERY_LEN + 1);
-        assert_eq!(route("GET", "/echo", &long), Route::Refuse(Status::UriTooLong, None));
+        assert_eq!(
+            route("GET", "/echo", &long),
+            Route::Refuse(Status::UriTooLong, None)
+        );
     }
 }

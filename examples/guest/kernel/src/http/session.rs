@@ -20,11 +20,27 @@ pub trait App {
 pub const MAX_REPLY_LEN: usize = 1024 + MAX_ECHO_QUERY_LEN;
 
 /// Buffers that all sessions share: used within one call only.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Scratch {
     /// What is to be sent.
     pub out: Vec<u8>,
     body: Vec<u8>,
+}
+
+impl Scratch {
+    /// Buffers that hold usual replies without growing.
+    pub fn new() -> Self {
+        Self {
+            out: Vec::with_capacity(384),
+            body: Vec::with_capacity(128),
+        }
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// The state of one HTTP/1.1 connection between two calls.
@@ -80,10 +96,16 @@ impl Session {
             State::Closing if input.is_empty() => Step::Wait,
             State::Closing => Step::Next(input.len()),
             State::Body { left: 0, then, .. } => {
-                self.0 = if then == Connection::Closes { State::Closing } else { State::Head };
+                self.0 = if then == Connection::Closes {
+                    State::Closing
+                } else {
+                    State::Head
+                };
                 Step::Next(0)
             }
-            State::Body { ref mut left, echo, .. } => {
+            State::Body {
+                ref mut left, echo, ..
+            } => {
                 let limit = usize::try_from(*left).unwrap_or(usize::MAX);
                 let len = input.len().min(limit).min(if echo { room } else { usize::MAX });
                 let (Some(part @ [_, ..]), Ok(moved)) = (input.get(..len), u64::try_from(len)) else {
@@ -108,7 +130,12 @@ impl Session {
                         Step::Next(len)
                     }
                     Err(status) => {
-                        let reply = Reply { status, json: false, allow: None, connection: Connection::Closes };
+                        let reply = Reply {
+                            status,
+                            json: false,
+                            allow: None,
+                            connection: Connection::Closes,
+                        };
                         reply.write_error(&mut scratch.out, false);
                         self.0 = State::Closing;
                         Step::Next(input.len())
@@ -120,7 +147,12 @@ impl Session {
 
     fn answer(&mut self, request: &Request<'_>, scratch: &mut Scratch, app: &mut impl App) {
         let Scratch { out, body } = scratch;
-        let mut reply = Reply { status: Status::Ok, json: false, allow: None, connection: request.connection };
+        let mut reply = Reply {
+            status: Status::Ok,
+            json: false,
+            allow: None,
+            connection: request.connection,
+        };
         let without_body = request.method == "HEAD";
         let mut echo = false;
         body.clear();
@@ -153,7 +185,11 @@ impl Session {
                 out.extend_from_slice(body);
             }
         }
-        self.0 = State::Body { left: request.body_len, echo, then: reply.connection };
+        self.0 = State::Body {
+            left: request.body_len,
+            echo,
+            then: reply.connection,
+        };
     }
 }
 

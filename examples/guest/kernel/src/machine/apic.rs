@@ -61,7 +61,9 @@ impl Apic {
     /// slower it fires late, and what is longer than its range makes it fire early.
     pub(crate) fn set_timer(&mut self, ns: Option<u64>) {
         match ns {
-            Some(ns) => self.local.write(INITIAL_COUNT, u32::try_from(ns / 16 + 1).unwrap_or(u32::MAX)),
+            Some(ns) => self
+                .local
+                .write(INITIAL_COUNT, u32::try_from(ns / 16 + 1).unwrap_or(u32::MAX)),
             None if self.armed => self.local.write(INITIAL_COUNT, 0),
             None => {}
         }

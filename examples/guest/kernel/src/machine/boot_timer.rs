@@ -31,7 +31,10 @@ impl BootTimer {
     /// The device that the command line names. `entry_tsc` is the counter at the kernel's first instruction.
     pub(crate) fn new(command_line: &CommandLine<'static>, entry_tsc: u64) -> Self {
         let mut timer = Self {
-            device: command_line.windows("vmm.boot_timer").next().and_then(Registers::new),
+            device: command_line
+                .windows("vmm.boot_timer")
+                .next()
+                .and_then(Registers::new),
             tsc: [0; 6],
         };
         timer.mark(Phase::Kernel);
@@ -49,6 +52,9 @@ impl BootTimer {
 
     /// Nanoseconds from the kernel's first instruction to `phase` of the boot; 0 if it has not come.
     pub(crate) fn since_entry_ns(&self, phase: Phase, timeline: &Timeline) -> u64 {
-        timeline.span_ns(self.tsc[usize::from(Phase::Kernel as u8)], self.tsc[usize::from(phase as u8)])
+        timeline.span_ns(
+            self.tsc[usize::from(Phase::Kernel as u8)],
+            self.tsc[usize::from(phase as u8)],
+        )
     }
 }

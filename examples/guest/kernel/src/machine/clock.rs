@@ -32,17 +32,33 @@ pub(crate) struct Clock {
 
 impl Clock {
     /// Registers the generation page if the command line names the device, or calibrates.
+    #[cold]
     pub(crate) fn new(command_line: &CommandLine<'static>) -> Self {
-        let device = command_line.windows("vmm.generation").next().and_then(Registers::new);
+        let device = command_line
+            .windows("vmm.generation")
+            .next()
+            .and_then(Registers::new);
         let page = device.and_then(|device| register(&device));
         let (source, generation) = page.map_or_else(
             || {
                 let (source, timeline) = calibrate();
-                (source, Generation { restores: 0, id: [0; 2], timeline })
+                (
+                    source,
+                    Generation {
+                        restores: 0,
+                        id: [0; 2],
+                        timeline,
+                    },
+                )
             },
             |generation| (Source::Generation, generation),
         );
-        Self { source, generation, asleep_ns: 0, last_ns: 0 }
+        Self {
+            source,
+            generation,
+            asleep_ns: 0,
+            last_ns: 0,
+        }
     }
 
     /// Where the time comes from.
@@ -60,7 +76,9 @@ impl Clock {
         if PAGE.restores() == self.generation.restores {
             return false;
         }
-        let Some(generation) = PAGE.read() else { return false };
+        let Some(generation) = PAGE.read() else {
+            return false;
+        };
         self.generation = generation;
         self.asleep_ns += self.monotonic_ns().saturating_sub(self.asleep_ns + self.last_ns);
         true
@@ -69,13 +87,20 @@ impl Clock {
     /// Nanoseconds since boot, time asleep included.
     pub(crate) fn monotonic_ns(&self) -> u64 {
         let known = &self.generation;
-        let restored = if PAGE.restores() == known.restores { None } else { PAGE.read() };
+        let restored = if PAGE.restores() == known.restores {
+            None
+        } else {
+            PAGE.read()
+        };
         restored.as_ref().unwrap_or(known).timeline.monotonic_ns(tsc())
     }
 
     /// Nanoseconds since boot without the time asleep: for timers that must not all be due after a restore.
     pub(crate) fn awake_ns(&mut self) -> u64 {
-        self.last_ns = self.monotonic_ns().saturating_sub(self.asleep_ns).max(self.last_ns);
+        self.last_ns = self
+            .monotonic_ns()
+            .saturating_sub(self.asleep_ns)
+            .max(self.last_ns);
         self.last_ns
     }
 }
@@ -124,7 +149,10 @@ fn calibrate() -> (Source, Timeline) {
         let (passed, end) = (start_count.wrapping_sub(count()), tsc());
         if passed >= TICKS {
             let ns = u64::from(passed) * 1_000_000_000 / HZ;
-            return (Source::Pit, Timeline::calibrated(end, end.saturating_sub(start), ns));
+            return (
+                Source::Pit,
+                Timeline::calibrated(end, end.saturating_sub(start), ns),
+            );
         }
         reads += 1;
         if passed == 0 && reads > MAX_READS {

@@ -12,7 +12,10 @@ pub(crate) struct Registers {
 impl Registers {
     /// The registers of `window`, as the command line names it.
     pub(crate) fn new(window: Window) -> Option<Self> {
-        Some(Self { base: usize::try_from(window.base).ok()?, len: usize::try_from(window.len).ok()? })
+        Some(Self {
+            base: usize::try_from(window.base).ok()?,
+            len: usize::try_from(window.len).ok()?,
+        })
     }
 
     /// The `len` bytes of registers at an architectural address.

@@ -71,6 +71,9 @@ pub(crate) fn crash() -> ! {
 
 /// Where ring 0 sends every exception but that of [`idle`]. It runs on an emptied stack: nothing returns.
 extern "C" fn fault(vector: u64, code: u64, rip: u64, address: u64) -> ! {
-    let _ = writeln!(print(), "fault {vector} code {code:#x} rip {rip:#x} address {address:#x}");
+    let _ = writeln!(
+        print(),
+        "fault {vector} code {code:#x} rip {rip:#x} address {address:#x}"
+    );
     stop()
 }

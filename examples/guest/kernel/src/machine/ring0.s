@@ -31,10 +31,10 @@ linux_entry:
     shl rdx, 32
     or rdx, rax
     xor edi, edi
-    mov eax, offset pml4
-    mov cr3, rax
     mov eax, CR4_RUN
     mov cr4, rax
+    mov eax, offset pml4
+    mov cr3, rax
     mov eax, CR0_RUN
     mov cr0, rax
     lgdt [rip + gdt_pointer]

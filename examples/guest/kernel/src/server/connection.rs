@@ -34,7 +34,12 @@ impl Connection {
         socket.set_ack_delay(None);
         socket.set_nagle_enabled(false);
         let handle = sockets.add(socket);
-        Some(Self { sockets, handle, session: Session::new(), inbox: Vec::new() })
+        Some(Self {
+            sockets,
+            handle,
+            session: Session::new(),
+            inbox: Vec::new(),
+        })
     }
 
     /// Waits for the one peer whose first segment is at hand.
@@ -63,7 +68,10 @@ impl Connection {
     /// Whether the connection has ended. `TIME-WAIT` is not waited for: the link neither loses nor delays, so that no
     /// old segment can meet a new connection.
     pub(super) fn is_over(&mut self) -> bool {
-        matches!(self.socket().state(), State::Closed | State::TimeWait | State::Listen)
+        matches!(
+            self.socket().state(),
+            State::Closed | State::TimeWait | State::Listen
+        )
     }
 
     /// Answers what has been received, as far as there is room for replies.
@@ -111,7 +119,8 @@ impl Connection {
             if self.session.is_closing() || unanswerable {
                 socket.close();
             }
-            let quiet = matches!(socket.state(), State::Established | State::CloseWait) && socket.send_queue() == 0;
+            let quiet =
+                matches!(socket.state(), State::Established | State::CloseWait) && socket.send_queue() == 0;
             socket.set_timeout(if quiet { None } else { Some(PATIENCE) });
             return;
         }

@@ -41,8 +41,15 @@ pub(super) struct Neighbor {
 pub(super) fn neighbor(frame: &[u8]) -> Option<Neighbor> {
     let frame = EthernetFrame::new_checked(frame).ok()?;
     let source = Ipv4Packet::new_checked(frame.payload()).ok()?.src_addr();
-    let address = if ADDRESS.contains_addr(&source) { source } else { GATEWAY };
-    Some(Neighbor { mac: frame.src_addr(), address })
+    let address = if ADDRESS.contains_addr(&source) {
+        source
+    } else {
+        GATEWAY
+    };
+    Some(Neighbor {
+        mac: frame.src_addr(),
+        address,
+    })
 }
 
 /// Makes `neighbor` known to a new interface, which would ask for it otherwise: by the answer it would get.
@@ -54,7 +61,11 @@ pub(super) fn learn(interface: &mut Interface, neighbor: Neighbor, mac: Ethernet
         target_hardware_addr: mac,
         target_protocol_addr: ADDRESS.address(),
     };
-    let ethernet = EthernetRepr { src_addr: neighbor.mac, dst_addr: mac, ethertype: EthernetProtocol::Arp };
+    let ethernet = EthernetRepr {
+        src_addr: neighbor.mac,
+        dst_addr: mac,
+        ethertype: EthernetProtocol::Arp,
+    };
     let mut frame = EthernetFrame::new_unchecked([0; ANSWER_LEN]);
     ethernet.emit(&mut frame);
     arp.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));

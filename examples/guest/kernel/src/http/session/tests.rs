@@ -28,7 +28,10 @@ impl App for Fake {
 fn talk(input: &[u8], piece_len: usize, room: usize) -> (String, Session) {
     let (mut session, mut scratch, mut app) = (Session::new(), Scratch::default(), Fake::default());
     let mut pending = Vec::new();
-    for piece in input.chunks(piece_len.max(1)).chain(std::iter::repeat_n(&[][..], 200)) {
+    for piece in input
+        .chunks(piece_len.max(1))
+        .chain(std::iter::repeat_n(&[][..], 200))
+    {
         pending.extend_from_slice(piece);
         let before = scratch.out.len();
         let consumed = session.advance(&pending, room, &mut scratch, &mut app);
@@ -39,7 +42,11 @@ fn talk(input: &[u8], piece_len: usize, room: usize) -> (String, Session) {
 }
 
 fn bodies(replies: &str) -> Vec<&str> {
-    replies.split("HTTP/1.1 ").skip(1).map(|reply| reply.split_once("\r\n\r\n").unwrap().1).collect()
+    replies
+        .split("HTTP/1.1 ")
+        .skip(1)
+        .map(|reply| reply.split_once("\r\n\r\n").unwrap().1)
+        .collect()
 }
 
 const COUNT: &str = "GET /count HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -54,16 +61,27 @@ fn pipelined_requests_are_answered_in_order() {
 #[test]
 fn a_request_waits_for_room_for_its_reply() {
     let (mut session, mut scratch, mut app) = (Session::new(), Scratch::default(), Fake::default());
-    assert_eq!(session.advance(COUNT.as_bytes(), MAX_REPLY_LEN - 1, &mut scratch, &mut app), 0);
+    assert_eq!(
+        session.advance(COUNT.as_bytes(), MAX_REPLY_LEN - 1, &mut scratch, &mut app),
+        0
+    );
     assert_eq!(app.count, 0);
-    assert_eq!(session.advance(COUNT.as_bytes(), MAX_REPLY_LEN, &mut scratch, &mut app), COUNT.len());
+    assert_eq!(
+        session.advance(COUNT.as_bytes(), MAX_REPLY_LEN, &mut scratch, &mut app),
+        COUNT.len()
+    );
     assert_eq!(app.count, 1);
 }
 
 #[test]
 fn bodies_come_back_whole_and_do_not_become_requests() {
     let body = COUNT.repeat(100);
-    let post = |path| format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let post = |path| {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
     let input = [post("/echo"), post("/count"), post("/nothing"), COUNT.into()].concat();
     let (replies, _) = talk(input.as_bytes(), 1460, 4096);
     assert!(replies.contains(&format!("\r\n\r\n{body}HTTP/1.1 200 OK")));
@@ -82,11 +100,19 @@ fn a_client_that_waits_is_told_to_go_on() {
 #[test]
 fn close_ends_the_conversation() {
     let closing = "GET /count HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-    let (replies, session) = talk(format!("{closing}{COUNT}").as_bytes(), usize::MAX, MAX_REPLY_LEN * 8);
+    let (replies, session) = talk(
+        format!("{closing}{COUNT}").as_bytes(),
+        usize::MAX,
+        MAX_REPLY_LEN * 8,
+    );
     assert_eq!(bodies(&replies), ["1"]);
     assert!(replies.contains("Connection: close\r\n"));
     assert!(session.is_closing());
-    let (replies, session) = talk(b"GET /exit HTTP/1.1\r\nHost: a\r\n\r\n", usize::MAX, MAX_REPLY_LEN);
+    let (replies, session) = talk(
+        b"GET /exit HTTP/1.1\r\nHost: a\r\n\r\n",
+        usize::MAX,
+        MAX_REPLY_LEN,
+    );
     assert!(replies.contains("Connection: close\r\n") && session.is_closing());
 }
 
@@ -103,7 +129,11 @@ fn errors_name_themselves_and_bad_requests_close() {
 
 #[test]
 fn head_has_the_length_but_not_the_body() {
-    let (replies, _) = talk(b"HEAD /info HTTP/1.1\r\nHost: a\r\n\r\n", usize::MAX, MAX_REPLY_LEN);
+    let (replies, _) = talk(
+        b"HEAD /info HTTP/1.1\r\nHost: a\r\n\r\n",
+        usize::MAX,
+        MAX_REPLY_LEN,
+    );
     assert!(replies.contains("Content-Type: application/json\r\nContent-Length: 2\r\n"));
     assert_eq!(bodies(&replies), [""]);
 }
