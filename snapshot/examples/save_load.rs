@@ -51,9 +51,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         parked.absorb(&awake, vec![section])
     })?;
     println!(
-        "  {} dirty pages in {} runs",
+        "  {} dirty pages, {} runs touched",
         absorbed.dirty_pages,
-        absorbed.runs.as_slice().len()
+        absorbed.touched.as_slice().len()
     );
     timed("persist", || parked.persist(&path, options()))?;
     std::fs::remove_file(&path)?;

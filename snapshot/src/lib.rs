@@ -15,7 +15,7 @@ mod save;
 mod section;
 
 pub use check::{Host, Mismatch, check};
-pub use dirty::private_pages;
+pub use dirty::{private_pages, touched_pages};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use format::{
     Architecture, FORMAT_VERSION, FormatError, GROUP_BYTES, HEADER_BYTES, Header, MAX_FINGERPRINT_BYTES,

@@ -41,7 +41,9 @@ pub use shell::{LoadedShell, Shell, ShellError};
 pub use state::{StateError, StateKind, StateSection, VmState};
 pub use vcpu::{VcpuStateError, VcpuStateErrorKind};
 pub use virtio::{
-    AttachError, ConnectError, ConnectionId, DetachedStreams, DeviceCounts, EgressPolicy, MacAddress,
-    NetConfig, NetConfigError, Spare, UserNetConfig, UserNetCounts, UserNetError, UserNetHandle,
+    AttachError, ConnectError, ConnectionId, DetachedStreams, DeviceCounts, EgressPolicy, Frame, IoEventFd,
+    MacAddress, Net, NetBackend, NetConfig, NetConfigError, NetDevice, Pass,
+    RestoreError as TransportRestoreError, Ring, RingError, Spare, TcpStateError, TransportState, UserNet,
+    UserNetConfig, UserNetCounts, UserNetError, UserNetHandle, UserNetState, VirtioDevice, VirtioMmio,
 };
 pub use vm::{BootError, Restore, RestoreError, Vm, VmError};

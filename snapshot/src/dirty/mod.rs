@@ -1,4 +1,5 @@
-//! The private pages of a mapping: after a copy-on-write restore they are the dirty set (docs/adr/0002).
+//! Which pages of a mapping are there: after a copy-on-write restore the private ones are the dirty set
+//! (docs/adr/0002), and all of them together the working set.
 
 mod pagemap;
 mod scan;
@@ -24,16 +25,40 @@ use crate::page_runs::{PageRun, PageRuns};
 /// # Errors
 /// [`MemoryError::Scan`] if the kernel cannot be asked.
 pub fn private_pages<M: GuestMemoryBackend>(memory: &M) -> Result<PageRuns, MemoryError> {
+    pages(memory, Which::Private)
+}
+
+/// Finds the pages of guest memory that have been touched since they were mapped, in whatever way: the working set. The
+/// kernel maps neighbours of what is read from a file as well (up to 64 KiB at once), and those count.
+///
+/// Otherwise as [`private_pages`].
+///
+/// # Errors
+/// [`MemoryError::Scan`] if the kernel cannot be asked.
+pub fn touched_pages<M: GuestMemoryBackend>(memory: &M) -> Result<PageRuns, MemoryError> {
+    pages(memory, Which::Touched)
+}
+
+/// Which pages to find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// This process's own.
+    Private,
+    /// All that are there.
+    Touched,
+}
+
+fn pages<M: GuestMemoryBackend>(memory: &M, which: Which) -> Result<PageRuns, MemoryError> {
     let mut runs = PageRuns::default();
     for region in memory.iter() {
         let host = host_range(region)?;
         let gpa = region.start_addr().0;
-        let private = private_ranges(host.clone()).map_err(|source| MemoryError::Scan {
+        let found = ranges(host.clone(), which).map_err(|source| MemoryError::Scan {
             gpa,
             len_bytes: region.len(),
             source,
         })?;
-        for range in private {
+        for range in found {
             let gpa = GuestAddress(gpa + (range.start - host.start));
             runs.push(PageRun {
                 gpa,
@@ -44,14 +69,14 @@ pub fn private_pages<M: GuestMemoryBackend>(memory: &M) -> Result<PageRuns, Memo
     Ok(runs)
 }
 
-/// Private pages in a page-aligned range of our own address space: ascending, disjoint, not touching.
-pub(crate) fn private_ranges(host: Range<u64>) -> io::Result<Vec<Range<u64>>> {
+/// Pages in a page-aligned range of our own address space: ascending, disjoint, not touching.
+pub(crate) fn ranges(host: Range<u64>, which: Which) -> io::Result<Vec<Range<u64>>> {
     // Opened each time: the file stands for the address space of the process that opened it, which after a
     // fork would be another one's.
     let pagemap = File::open("/proc/self/pagemap")?;
-    match scan::private_ranges(&pagemap, host.clone()) {
+    match scan::ranges(&pagemap, host.clone(), which) {
         Err(error) if Errno::from_io_error(&error) == Some(Errno::NOTTY) => {
-            pagemap::private_ranges(&pagemap, host)
+            pagemap::ranges(&pagemap, host, which)
         }
         result => result,
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use super::push_range;
+use super::{Which, push_range};
 use crate::int::to_u64;
 
 const ENTRY_BYTES: u64 = 8;
@@ -15,11 +15,15 @@ const FILE_PAGE: u64 = 1 << 61;
 const SWAPPED: u64 = 1 << 62;
 const PRESENT: u64 = 1 << 63;
 
-const fn is_private(entry: u64) -> bool {
-    entry & (PRESENT | SWAPPED) != 0 && entry & FILE_PAGE == 0
+const fn counts(entry: u64, which: Which) -> bool {
+    let there = entry & (PRESENT | SWAPPED) != 0;
+    match which {
+        Which::Private => there && entry & FILE_PAGE == 0,
+        Which::Touched => there,
+    }
 }
 
-pub(super) fn private_ranges(pagemap: &File, host: Range<u64>) -> io::Result<Vec<Range<u64>>> {
+pub(super) fn ranges(pagemap: &File, host: Range<u64>, which: Which) -> io::Result<Vec<Range<u64>>> {
     let page = to_u64(rustix::param::page_size());
     let mut ranges = Vec::new();
     let mut buffer = vec![0; BUFFER_BYTES];
@@ -35,7 +39,7 @@ pub(super) fn private_ranges(pagemap: &File, host: Range<u64>) -> io::Result<Vec
         };
         pagemap.read_exact_at(chunk, addr / page * ENTRY_BYTES)?;
         for entry in chunk.as_chunks().0 {
-            if is_private(u64::from_ne_bytes(*entry)) {
+            if counts(u64::from_ne_bytes(*entry), which) {
                 push_range(&mut ranges, addr..addr + page);
             }
             addr += page;

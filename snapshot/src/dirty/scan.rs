@@ -7,7 +7,7 @@ use std::mem::size_of;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 
-use super::push_range;
+use super::{Which, push_range};
 use crate::int::to_u64;
 
 /// `struct page_region` of linux/fs.h.
@@ -47,18 +47,24 @@ const BATCH: usize = 512;
 
 const _: () = assert!(size_of::<ScanArg>() == 0x60 && size_of::<PageRegion>() == 24);
 
-/// Present or swapped pages that are no page of a file.
-pub(super) fn private_ranges(pagemap: &File, host: Range<u64>) -> io::Result<Vec<Range<u64>>> {
+/// Present or swapped pages; the private ones among them are no page of a file.
+pub(super) fn ranges(pagemap: &File, host: Range<u64>, which: Which) -> io::Result<Vec<Range<u64>>> {
     let mut found = [PageRegion::default(); BATCH];
     let mut ranges = Vec::new();
     let mut arg = ScanArg {
         size: to_u64(size_of::<ScanArg>()),
         end: host.end,
         category_inverted: PAGE_IS_FILE,
-        category_mask: PAGE_IS_FILE,
+        category_mask: match which {
+            Which::Private => PAGE_IS_FILE,
+            Which::Touched => 0,
+        },
         category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-        // A category that none of the pages has: neighbours that differ in nothing else come as one region.
-        return_mask: PAGE_IS_FILE,
+        // Neighbours that differ in nothing but what is not asked for come as one region.
+        return_mask: match which {
+            Which::Private => PAGE_IS_FILE,
+            Which::Touched => PAGE_IS_PRESENT,
+        },
         ..ScanArg::default()
     };
     let mut next = host.start;

@@ -30,12 +30,16 @@ fn memfd() -> File {
     file
 }
 
-/// Both ways of asking; the pages they find.
 fn private(memory: &GuestMemoryMmap) -> Vec<u64> {
+    find(memory, Which::Private)
+}
+
+/// Both ways of asking; the pages they find.
+fn find(memory: &GuestMemoryMmap, which: Which) -> Vec<u64> {
     let host = host_range(memory.iter().next().unwrap()).unwrap();
     let file = File::open("/proc/self/pagemap").unwrap();
-    let by_pagemap = pagemap::private_ranges(&file, host.clone()).unwrap();
-    match scan::private_ranges(&file, host.clone()) {
+    let by_pagemap = pagemap::ranges(&file, host.clone(), which).unwrap();
+    match scan::ranges(&file, host.clone(), which) {
         Ok(by_scan) => assert_eq!(by_scan, by_pagemap),
         Err(error) => assert_eq!(Errno::from_io_error(&error), Some(Errno::NOTTY)),
     }
@@ -116,4 +120,16 @@ proptest! {
         writes.iter().for_each(|page| write(&memory, *page));
         prop_assert!(private(&memory).into_iter().eq(writes));
     }
+}
+
+#[test]
+fn touched_pages_are_those_read_and_those_written() {
+    let memory = map(Some(memfd()), libc::MAP_PRIVATE);
+    assert_eq!(find(&memory, Which::Touched), NONE, "untouched");
+    read(&memory, 64);
+    write(&memory, 1024);
+    let touched = find(&memory, Which::Touched);
+    assert!(touched.contains(&64) && touched.contains(&1024), "{touched:?}");
+    // The kernel maps at most the 16 pages around one that is read.
+    assert!(touched.len() <= 17, "{touched:?}");
 }

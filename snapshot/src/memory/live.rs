@@ -9,7 +9,7 @@ use super::extents::{data_extents, rebase, union};
 use super::source::PageSource;
 use super::vma::{Backing, Sharing, Vma, mappings};
 use super::{MemoryError, host_range};
-use crate::dirty::{private_ranges, push_range};
+use crate::dirty::{Which, push_range, ranges};
 use crate::int::to_u64;
 
 /// Guest memory mapped in this process, paused.
@@ -75,7 +75,7 @@ fn vma_candidates(vma: Vma, file: Option<&File>) -> io::Result<Vec<Range<u64>>> 
         sharing,
     } = vma.backing
     else {
-        return private_ranges(vma.host);
+        return ranges(vma.host, Which::Private);
     };
     let Some(file) = file.filter(|file| is_file(file, dev, ino)) else {
         // Data may be anywhere in a file that we do not hold.
@@ -86,7 +86,7 @@ fn vma_candidates(vma: Vma, file: Option<&File>) -> io::Result<Vec<Range<u64>>> 
     let extents = rebase(extents, offset, vma.host.start).collect();
     Ok(match sharing {
         Sharing::Shared => extents,
-        Sharing::Private => union(extents, private_ranges(vma.host)?),
+        Sharing::Private => union(extents, ranges(vma.host, Which::Private)?),
     })
 }
 

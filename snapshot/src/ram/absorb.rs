@@ -5,12 +5,12 @@ use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::error::AbsorbError;
 use super::image::{Condition, RamImage, punch};
-use crate::dirty::private_pages;
+use crate::dirty::{private_pages, touched_pages};
 use crate::image::ImageRegion;
 use crate::int::to_u64;
 use crate::memory::{Backing, LiveMemory, MemoryError, Sharing, host_range, mappings};
 use crate::page_runs::PageRuns;
-use crate::save::{Content, check_limits, each_chunk, runs};
+use crate::save::{Content, check_limits, each_chunk};
 use crate::section::Section;
 
 /// Copied at a time: it stays in the cache between being read, looked at and written.
@@ -19,16 +19,42 @@ pub(super) const COPY_BYTES: u64 = 128 << 10;
 /// What [`RamImage::absorb`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Absorbed {
-    /// Pages that the guest has written since it was restored.
+    /// Pages whose content differs from what the guest was restored with.
     pub dirty_pages: u64,
     /// Of these, pages that are zero now and take no memory any more.
     pub zero_pages: u64,
-    /// The same pages: the guest's working set, to be populated ahead at its next restore.
-    pub runs: PageRuns,
+    /// What the guest has touched, dirty or not: its working set, to be populated ahead at its next restore. What was
+    /// populated counts, needed or not, so a caller should leave populating out now and then to learn anew.
+    pub touched: PageRuns,
+}
+
+/// What became of a page since the guest was restored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    None,
+    Data,
+    Zero,
+}
+
+impl Change {
+    fn of(old: &[u8], new: &[u8]) -> Self {
+        match Content::of(new) {
+            _ if old == new => Self::None,
+            Content::Data => Self::Data,
+            Content::Zero => Self::Zero,
+        }
+    }
+}
+
+/// Counts of changed bytes.
+#[derive(Default)]
+struct Changed {
+    dirty_bytes: u64,
+    zero_bytes: u64,
 }
 
 impl RamImage {
-    /// Takes back what a guest has changed since it was restored from this image: its private pages go into the
+    /// Takes back what a guest has changed since it was restored from this image: its changed pages go into the
     /// memfd in place, those that became zero become holes, and the sections are replaced.
     ///
     /// `memory` must be a `MAP_PRIVATE` mapping of this very image and nothing else, made by
@@ -50,18 +76,19 @@ impl RamImage {
             &sections,
         )?;
         self.check_mapped(memory)?;
-        let dirty = private_pages(memory)?;
+        let private = private_pages(memory)?;
+        let touched = touched_pages(memory)?;
 
         self.condition = Condition::Poisoned;
-        let zero_bytes = self.copy_back(memory, &dirty)?;
+        let changed = self.copy_back(memory, &private)?;
         self.sections = sections;
         self.condition = Condition::Whole;
 
         let page = to_u64(rustix::param::page_size());
         Ok(Absorbed {
-            dirty_pages: dirty.total_bytes() / page,
-            zero_pages: zero_bytes / page,
-            runs: dirty,
+            dirty_pages: changed.dirty_bytes / page,
+            zero_pages: changed.zero_bytes / page,
+            touched,
         })
     }
 
@@ -106,20 +133,32 @@ impl RamImage {
         }
     }
 
-    /// Copies the dirty pages into the memfd, and says how many bytes of them were zero.
-    fn copy_back<M: GuestMemoryBackend>(&self, memory: &M, dirty: &PageRuns) -> Result<u64, AbsorbError> {
+    /// Copies those of the private pages that have changed into the memfd. Comparing costs less than writing, and pages
+    /// that were populated ahead mostly have not.
+    fn copy_back<M: GuestMemoryBackend>(
+        &self,
+        memory: &M,
+        private: &PageRuns,
+    ) -> Result<Changed, AbsorbError> {
         let page = rustix::param::page_size();
-        let mut zero_bytes = 0;
+        let mut changed = Changed::default();
+        let mut buffer = Vec::new();
         for region in &self.image.regions {
-            let ranges = within(dirty, region);
-            each_chunk::<AbsorbError>(&LiveMemory(memory), &ranges, COPY_BYTES, |gpa, bytes| {
-                for (offset, content, run) in runs(bytes, page) {
+            let ranges = within(private, region);
+            each_chunk::<AbsorbError>(&LiveMemory(memory), &ranges, COPY_BYTES, |gpa, new| {
+                buffer.resize(new.len(), 0);
+                self.image
+                    .file
+                    .read_exact_at(&mut buffer, region.file_offset_of(gpa))
+                    .map_err(AbsorbError::Examine)?;
+                for (offset, change, run) in changes(&buffer, new, page) {
                     let (gpa, len_bytes) = (gpa + to_u64(offset), to_u64(run.len()));
                     let file_offset = region.file_offset_of(gpa);
-                    match content {
-                        Content::Data => self.image.file.write_all_at(run, file_offset),
-                        Content::Zero => {
-                            zero_bytes += len_bytes;
+                    match change {
+                        Change::None => continue,
+                        Change::Data => self.image.file.write_all_at(run, file_offset),
+                        Change::Zero => {
+                            changed.zero_bytes += len_bytes;
                             punch(&self.image.file, file_offset, len_bytes)
                         }
                     }
@@ -128,12 +167,34 @@ impl RamImage {
                         len_bytes,
                         source,
                     })?;
+                    changed.dirty_bytes += len_bytes;
                 }
                 Ok(())
             })?;
         }
-        Ok(zero_bytes)
+        Ok(changed)
     }
+}
+
+/// Cuts `new` into runs of pages that have changed from `old` in the same way: offset, change, bytes.
+fn changes<'a>(old: &'a [u8], new: &'a [u8], page: usize) -> impl Iterator<Item = (usize, Change, &'a [u8])> {
+    let mut pages = old
+        .chunks(page)
+        .zip(new.chunks(page))
+        .map(|(old, new)| Change::of(old, new))
+        .peekable();
+    let mut rest = new;
+    std::iter::from_fn(move || {
+        let change = pages.next()?;
+        let mut len = page;
+        while pages.next_if_eq(&change).is_some() {
+            len += page;
+        }
+        let offset = new.len() - rest.len();
+        let (run, behind) = rest.split_at(len.min(rest.len()));
+        rest = behind;
+        Some((offset, change, run))
+    })
 }
 
 /// The part of `pages` in `region`. Runs may go on across regions that touch.

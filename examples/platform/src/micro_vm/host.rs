@@ -17,8 +17,11 @@ use super::parked::{ParkedVm, from_sections, mappable, to_sections};
 use super::template::{Template, TemplateError, boot_until_serving, fingerprint, save_options};
 use crate::host::{HostError, InstanceHost, Parked, Started, causes};
 
-/// After so many wakes the working set is learnt anew: what is populated ahead counts as written, so it only ever grows.
+/// After so many wakes the working set is learnt anew: what is populated ahead counts as touched, so it only ever grows.
 const RELEARN_WAKES: u32 = 64;
+/// A working set larger than this is left to page faults: populating it all would delay the first byte.
+const POPULATE_MAX_BYTES: u64 = 1 << 20;
+const PAGE_BYTES: u64 = 4096;
 const INSTANCE_FILE: &str = "instance.snapshot";
 const TEMPLATE_FILE: &str = "template.snapshot";
 
@@ -152,7 +155,8 @@ impl MicroVmHost {
             image: RamImage::from_snapshot(&self.template.snapshot)?,
             state: Arc::clone(&self.template.state),
             streams: DetachedStreams::default(),
-            working_set: PageRuns::default(),
+            // Nothing is known yet of what a guest touches when it wakes; all it has is a good guess while that is little.
+            working_set: worth_populating(self.template.snapshot.data_pages()),
             wakes: 0,
         })
     }
@@ -234,16 +238,18 @@ impl MicroVmHost {
         let paused = vm.pause()?;
         let (state, streams) = paused.save_with_streams()?;
         let sections = to_sections(&state)?;
+        let mut written_bytes = 0;
         let (image, working_set) = match image {
             Some(mut image) => {
                 let absorbed = image.absorb(vm.memory(), sections)?;
-                (image, absorbed.runs)
+                written_bytes = absorbed.dirty_pages * PAGE_BYTES;
+                (image, absorbed.touched)
             }
             None => (RamImage::capture(vm.memory(), sections)?, PageRuns::default()),
         };
         self.pool.retire(vm);
         let outcome = Parked::Asleep {
-            written_bytes: working_set.total_bytes(),
+            written_bytes,
             saved_bytes: image.resident_bytes()?,
         };
         let working_set = if wakes % RELEARN_WAKES == RELEARN_WAKES - 1 {
@@ -268,6 +274,14 @@ impl MicroVmHost {
         let options = save_options(fingerprint(&self.hypervisor, vm, kernel)?)?;
         parked.image.persist(dir.join(INSTANCE_FILE), options)?;
         Ok(())
+    }
+}
+
+fn worth_populating(pages: PageRuns) -> PageRuns {
+    if pages.total_bytes() <= POPULATE_MAX_BYTES {
+        pages
+    } else {
+        PageRuns::default()
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) struct ParkedVm {
     pub(super) image: RamImage,
     pub(super) state: Arc<VmState>,
     pub(super) streams: DetachedStreams,
-    /// What it wrote the last time it was awake, and so will write again.
+    /// What it touched the last time it was awake, and so will touch again.
     pub(super) working_set: PageRuns,
     /// How often it has woken.
     pub(super) wakes: u32,
