@@ -16,6 +16,7 @@ use crate::app::Application;
 use crate::machine::{Apic, stop};
 use crate::net::Net;
 use connection::Connection;
+use interface::Neighbor;
 
 /// The port that is served.
 const PORT: u16 = 80;
@@ -41,6 +42,8 @@ pub(crate) struct Server {
     interface: Interface,
     /// A restore has happened: the interface's random state is that of all the snapshot's clones.
     stale: bool,
+    /// The neighbor that the interface was taught.
+    neighbor: Option<Neighbor>,
     slots: Vec<Slot>,
     connections: Vec<Connection>,
     /// Indices of free connections, the one used last at the end.
@@ -67,6 +70,7 @@ impl Server {
             apic,
             interface,
             stale: false,
+            neighbor: None,
             slots: Vec::new(),
             connections: Vec::new(),
             free: Vec::new(),
@@ -99,8 +103,7 @@ impl Server {
             }
         }
         for (index, slot) in self.slots.iter_mut().enumerate() {
-            if slot.due.is_some_and(|due| due <= now) {
-                slot.due = None;
+            if slot.due.is_some_and(|due| due <= now) && !self.ready.contains(&index) {
                 self.ready.push(index);
             }
         }
@@ -170,12 +173,15 @@ impl Server {
         let index = self.free.pop()?;
         if self.stale {
             self.stale = false;
-            let frame = net.peek().unwrap_or_default();
-            let neighbor = interface::neighbor(frame);
+            self.neighbor = None;
             self.interface = interface::new(self.app.random(), net, now);
-            if let Some(neighbor) = neighbor {
-                interface::learn(&mut self.interface, neighbor, net.mac(), now);
-            }
+        }
+        let neighbor = interface::neighbor(net.peek().unwrap_or_default());
+        if let Some(neighbor) = neighbor
+            && self.neighbor != Some(neighbor)
+        {
+            self.neighbor = Some(neighbor);
+            interface::learn(&mut self.interface, neighbor, net.mac(), now);
         }
         if let (Some(slot), Some(connection)) = (self.slots.get_mut(index), self.connections.get_mut(index)) {
             slot.peer = Some(segment.peer);

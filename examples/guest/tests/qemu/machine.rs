@@ -1,20 +1,25 @@
 //! One QEMU microvm with the guest in it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
 
 pub(crate) const QEMU: &str = "qemu-system-x86_64";
+const MONITOR: &str = "monitor";
 /// For anything that takes milliseconds on an idle machine; emulation on a busy one can take long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Machine {
     child: Child,
     serial: Receiver<String>,
+    /// Holds the monitor's socket.
+    directory: TempDir,
     /// What reaches the guest's port 80.
     pub(crate) address: SocketAddr,
 }
@@ -24,6 +29,7 @@ impl Machine {
     pub(crate) fn boot() -> Result<Self> {
         // The port is free when QEMU is told of it; whoever takes it in between makes the test fail, not pass.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let directory = tempfile::tempdir().context("make a directory for the monitor's socket")?;
         let mut child = Command::new(QEMU)
             .args([
                 "-M",
@@ -52,6 +58,11 @@ impl Machine {
             ])
             .arg("-netdev")
             .arg(format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:80"))
+            .arg("-monitor")
+            .arg(format!(
+                "unix:{},server=on,wait=off",
+                directory.path().join(MONITOR).display()
+            ))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -65,14 +76,33 @@ impl Machine {
                 }
             }
         });
+        let address = (Ipv4Addr::LOCALHOST, port).into();
         let machine = Self {
             child,
             serial,
-            address: (Ipv4Addr::LOCALHOST, port).into(),
+            directory,
+            address,
         };
         match machine.serial.recv_timeout(PATIENCE) {
             Ok(line) if line.trim_end() == "serving on port 80" => Ok(machine),
             other => bail!("the guest says {other:?} where it should say that it serves"),
+        }
+    }
+
+    /// Asks QEMU's monitor again and again until its answer to `command` has `wanted`; returns that answer.
+    pub(crate) fn watch(&self, command: &str, wanted: &str) -> Result<String> {
+        let mut monitor =
+            UnixStream::connect(self.directory.path().join(MONITOR)).context("open the monitor")?;
+        monitor.set_read_timeout(Some(PATIENCE))?;
+        prompt(&mut monitor)?;
+        let started = Instant::now();
+        loop {
+            monitor.write_all(format!("{command}\n").as_bytes())?;
+            let answer = prompt(&mut monitor)?;
+            if answer.contains(wanted) {
+                return Ok(answer);
+            }
+            ensure!(started.elapsed() < PATIENCE, "no {wanted} in {answer}");
         }
     }
 
@@ -86,6 +116,17 @@ impl Machine {
             }
         }
     }
+}
+
+/// Reads up to the monitor's next prompt.
+fn prompt(monitor: &mut UnixStream) -> Result<String> {
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"(qemu) ") {
+        let mut byte = [0];
+        monitor.read_exact(&mut byte).context("read from the monitor")?;
+        answer.extend_from_slice(&byte);
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 impl Drop for Machine {

@@ -16,7 +16,7 @@ fn main() {
     if !runs {
         eprintln!("{QEMU} is not installed: these tests are ignored (Debian: apt install qemu-system-x86)");
     }
-    let tests: [Test; 8] = [
+    let tests: [Test; 9] = [
         (
             "boots_by_pvh_and_tells_about_itself",
             boots_by_pvh_and_tells_about_itself,
@@ -25,6 +25,10 @@ fn main() {
         ("counts_on_one_connection", counts_on_one_connection),
         ("bodies_of_any_size_come_back", bodies_of_any_size_come_back),
         ("closes_when_asked_to", closes_when_asked_to),
+        (
+            "a_quiet_guest_halts_without_a_timer",
+            a_quiet_guest_halts_without_a_timer,
+        ),
         ("serves_256_connections_at_once", serves_256_connections_at_once),
         (
             "exit_stops_the_machine_after_the_reply",
@@ -146,6 +150,18 @@ fn closes_when_asked_to() -> Result<()> {
         }
     }
     ensure!(Client::connect(machine.address)?.get("/count")?.text() == "41");
+    Ok(())
+}
+
+fn a_quiet_guest_halts_without_a_timer() -> Result<()> {
+    let machine = Machine::boot()?;
+    let mut client = Client::connect(machine.address)?;
+    for _ in 0..2 {
+        client.get("/count")?;
+        // The client's acknowledgement ends the last timer; until it has come, one runs.
+        machine.watch("info lapic", "initial_count = 0 ")?;
+        machine.watch("info registers", "HLT=1")?;
+    }
     Ok(())
 }
 

@@ -11,7 +11,7 @@ pub enum Action {
     Count,
     /// `/burn?ms=N`: keep the CPU busy for N milliseconds.
     Burn {
-        /// At most [`MAX_BURN_MS`].
+        /// At most 60,000.
         ms: u64,
     },
     /// `/touch?mib=N`: write to every page of N MiB of memory.

@@ -31,7 +31,7 @@ pub(super) fn new(seed: u64, net: &mut Net, now: Instant) -> Interface {
 }
 
 /// A host on the link.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Neighbor {
     mac: EthernetAddress,
     address: Ipv4Addr,
@@ -52,7 +52,7 @@ pub(super) fn neighbor(frame: &[u8]) -> Option<Neighbor> {
     })
 }
 
-/// Makes `neighbor` known to a new interface, which would ask for it otherwise: by the answer it would get.
+/// Makes `neighbor` known by the answer that asking for it would get: a peer's first segment need not wait for that.
 pub(super) fn learn(interface: &mut Interface, neighbor: Neighbor, mac: EthernetAddress, now: Instant) {
     let arp = ArpRepr::EthernetIpv4 {
         operation: ArpOperation::Reply,
