@@ -17,7 +17,7 @@ use crate::{
     ActivateError, Activator, Busy, Epoch, HoldError, TargetState,
     activation::Activation,
     exchange::{Exchange, Passage},
-    gate::{Action, Admitted, Edge, Entrant, Entry, Gate, WaiterId},
+    gate::{self, Action, Admitted, Edge, Entrant, Entry, Gate, WaiterId},
     proxy::Shared,
     signal::{Signal, Stage},
     time::Timestamp,
@@ -26,7 +26,7 @@ use crate::{
 /// What a waiter is told in the end.
 pub(crate) type Verdict<A> = Result<Passage<A>, HoldError>;
 type Waiter<A> = oneshot::Sender<Verdict<A>>;
-type Actions<A> = Vec<Action<Waiter<A>, <A as Activator>::Backend>>;
+type Actions<A> = gate::Actions<Waiter<A>, <A as Activator>::Backend>;
 
 pub(crate) struct Target<A: Activator> {
     key: A::Key,

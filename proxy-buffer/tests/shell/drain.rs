@@ -1,0 +1,100 @@
+//! Ending in order.
+
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use crate::world::{World, ask, expect, reset, rest};
+
+const LONG: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn an_idle_proxy_drains_at_once_and_accepts_no_more() {
+    let world = World::awake_on_demand().await;
+    let mut silent = world.client().await;
+    let mut quiet = world.asking("/").await;
+    expect(&mut quiet, 200).await;
+    world.log.until("opened", 2).await;
+    let report = world.proxy.drain(LONG).await;
+    assert_eq!((report.finished, report.refused, report.aborted), (2, 0, 0));
+    assert_eq!(rest(&mut silent).await, b"");
+    assert_eq!(rest(&mut quiet).await, b"");
+    assert!(TcpStream::connect(world.addr).await.is_err());
+}
+
+#[tokio::test]
+async fn who_waits_is_carried_to_its_answer() {
+    let world = World::asleep().await;
+    let mut waiting = world.asking("/").await;
+    world.log.until("held", 1).await;
+    let proxy = world.proxy.clone();
+    let drain = tokio::spawn(async move { proxy.drain(LONG).await });
+    tokio::task::yield_now().await;
+    world.allow_wakes(1);
+    assert_eq!(expect(&mut waiting, 200).await, "hello");
+    assert_eq!(rest(&mut waiting).await, b"");
+    let report = drain.await.unwrap();
+    assert_eq!((report.finished, report.refused, report.aborted), (1, 0, 0));
+}
+
+#[tokio::test]
+async fn the_deadline_refuses_who_waits_and_cuts_off_who_is_inside() {
+    let world = World::asleep().await;
+    world.allow_wakes(1);
+    let mut inside = world.asking("/hang").await;
+    world.log.until("released", 1).await;
+    let report = world.proxy.drain(Duration::from_millis(20)).await;
+    assert_eq!((report.finished, report.refused, report.aborted), (0, 0, 1));
+    assert_eq!(rest(&mut inside).await, b"");
+
+    let world = World::asleep().await;
+    let mut waiting = world.asking("/").await;
+    world.log.until("held", 1).await;
+    let drain = tokio::spawn({
+        let proxy = world.proxy.clone();
+        async move { proxy.drain(Duration::from_millis(20)).await }
+    });
+    let body = expect(&mut waiting, 503).await;
+    assert!(body.contains("draining"), "{body}");
+    assert_eq!(rest(&mut waiting).await, b"");
+    drop(waiting);
+    let report = drain.await.unwrap();
+    assert_eq!((report.finished, report.refused, report.aborted), (0, 1, 0));
+    assert_eq!(world.log.count("future dropped"), 1);
+}
+
+#[tokio::test]
+async fn newcomers_are_refused_while_it_drains() {
+    let world = World::asleep().await;
+    world.allow_wakes(1);
+    let hanging = world.asking("/hang").await;
+    world.log.until("released", 1).await;
+    let drain = tokio::spawn({
+        let proxy = world.proxy.clone();
+        async move { proxy.drain(LONG).await }
+    });
+    tokio::task::yield_now().await;
+    let (mut client, server) = tokio::io::duplex(1024);
+    ask(&mut client, "/", b"").await;
+    world
+        .proxy
+        .serve_connection(server, &world.target, world.options.clone());
+    let body = expect(&mut client, 503).await;
+    assert!(body.contains("draining"), "{body}");
+    drop(client);
+    reset(hanging);
+    let report = drain.await.unwrap();
+    assert_eq!((report.finished, report.refused, report.aborted), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn a_drained_target_does_not_stay_in_the_proxy() {
+    let world = World::asleep().await;
+    assert!(!world.proxy.forget(&"guest"), "its listener is there");
+    let key = *world.target.key();
+    world.proxy.drain(LONG).await;
+    assert!(!world.proxy.forget(&key), "its handle is there");
+    let World { proxy, target, .. } = world;
+    drop(target);
+    assert!(proxy.forget(&key));
+}

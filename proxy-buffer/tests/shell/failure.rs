@@ -1,0 +1,174 @@
+//! What clients are told when something breaks.
+
+use std::time::Duration;
+
+use proxy_buffer::{Limits, TargetState, TcpOptions};
+use tokio::{io::AsyncReadExt, net::TcpListener};
+
+use crate::world::{World, ask, expect, guest, http, rest};
+
+#[tokio::test]
+async fn a_failed_wake_tells_every_waiter_and_the_next_request_tries_again() {
+    let world = World::asleep().await;
+    world.fail_next("no node has 128 MiB free");
+    let mut clients = [
+        world.asking("/").await,
+        world.asking("/").await,
+        world.asking("/").await,
+    ];
+    world.log.until("held", 3).await;
+    world.allow_wakes(1);
+    for client in &mut clients {
+        let body = expect(client, 503).await;
+        assert!(body.contains("no node has 128 MiB free"), "{body}");
+        assert_eq!(rest(client).await, b"");
+    }
+    assert_eq!(world.target.state(), TargetState::Asleep);
+    world.allow_wakes(1);
+    expect(&mut world.asking("/").await, 200).await;
+}
+
+#[tokio::test]
+async fn a_backend_that_closes_without_an_answer_is_a_502() {
+    let world = World::awake_on_demand().await;
+    let mut client = world.asking("/die").await;
+    let body = expect(&mut client, 502).await;
+    assert!(
+        body.contains("closed the connection before its first byte"),
+        "{body}"
+    );
+    assert_eq!(rest(&mut client).await, b"");
+    expect(&mut world.asking("/").await, 200).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_not_followed_by_an_error_page() {
+    let world = World::awake_on_demand().await;
+    let mut client = world.asking("/half").await;
+    let all = rest(&mut client).await;
+    assert!(
+        all.ends_with(b"\r\n\r\nhalf"),
+        "{}",
+        String::from_utf8_lossy(&all)
+    );
+}
+
+#[tokio::test]
+async fn a_later_request_on_the_connection_is_closed_without_an_error_page() {
+    let world = World::awake_on_demand().await;
+    let mut client = world.asking("/").await;
+    expect(&mut client, 200).await;
+    ask(&mut client, "/die", b"").await;
+    assert_eq!(rest(&mut client).await, b"");
+}
+
+#[tokio::test]
+async fn without_a_refusal_the_connection_is_just_closed() {
+    let world = World::new(Limits::default(), TcpOptions::default()).await;
+    world.allow_wakes(1);
+    world.fail_next("no");
+    assert_eq!(rest(&mut world.asking("/").await).await, b"");
+}
+
+#[tokio::test]
+async fn a_backend_that_does_not_accept_is_a_502() {
+    let world = World::awake_on_demand().await;
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    world.replace_guest(nobody);
+    let body = expect(&mut world.asking("/").await, 502).await;
+    assert!(body.contains("connect to the target"), "{body}");
+}
+
+#[tokio::test]
+async fn a_lost_backend_is_a_502_for_those_inside_and_a_new_wake_for_the_next() {
+    let world = World::awake_on_demand().await;
+    let mut idle = world.asking("/").await;
+    expect(&mut idle, 200).await;
+    let mut waiting = world.asking("/hang").await;
+    world.log.until("busy", 2).await;
+    world.target.backend_lost("the VM stopped: triple fault");
+    let body = expect(&mut waiting, 502).await;
+    assert!(body.contains("the VM stopped: triple fault"), "{body}");
+    assert_eq!(rest(&mut idle).await, b"", "no answer was due");
+    assert_eq!(world.target.state(), TargetState::Asleep);
+    assert_eq!(world.counters().exchanges, 0);
+    expect(&mut world.asking("/").await, 200).await;
+    assert_eq!(world.log.count("activate"), 2);
+}
+
+#[tokio::test]
+async fn a_refusal_survives_a_request_that_was_not_read() {
+    let limits = Limits {
+        held_bytes_per_connection: 1024,
+        ..Limits::default()
+    };
+    let world = World::new(limits, http()).await;
+    world.fail_next("no");
+    let mut client = world.client().await;
+    let (mut reader, mut writer) = client.split();
+    let body = vec![0; 500_000];
+    let upload = ask(&mut writer, "/echo", &body);
+    let reply = async {
+        world.log.until("held", 1).await;
+        world.allow_wakes(1);
+        expect(&mut reader, 503).await
+    };
+    let ((), reply) = tokio::join!(upload, reply);
+    assert!(reply.contains("wake the target: no"), "{reply}");
+}
+
+#[tokio::test]
+async fn a_backend_lost_while_asleep_closes_the_connections_that_were_kept() {
+    let world = World::awake_on_demand().await;
+    let mut kept = world.asking("/").await;
+    expect(&mut kept, 200).await;
+    world.log.until("quiet", 1).await;
+    world.park();
+    world.target.backend_lost("the snapshot is damaged");
+    assert_eq!(rest(&mut kept).await, b"");
+    assert_eq!(world.log.count("started"), 1, "closing wakes nothing");
+}
+
+#[tokio::test]
+async fn a_backend_lost_while_waking_refuses_who_held_its_streams_and_serves_the_others() {
+    let world = World::asleep().await;
+    world.allow_wakes(1);
+    let mut kept = world.asking("/").await;
+    expect(&mut kept, 200).await;
+    world.log.until("quiet", 1).await;
+    world.park();
+    ask(&mut kept, "/", b"").await;
+    world.log.until("held", 2).await;
+    let mut fresh = world.asking("/").await;
+    world.log.until("held", 3).await;
+    world.target.backend_lost("booted anew");
+    let body = expect(&mut kept, 502).await;
+    assert!(body.contains("booted anew"), "{body}");
+    world.allow_wakes(1);
+    expect(&mut fresh, 200).await;
+}
+
+#[tokio::test]
+async fn a_guest_that_dies_while_asleep_closes_its_clients() {
+    let world = World::awake_on_demand().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    world.replace_guest(listener.local_addr().unwrap());
+    let mut client = world.asking("/").await;
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut request = [0; 64];
+    let _ = stream.read(&mut request).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        .await
+        .unwrap();
+    expect(&mut client, 200).await;
+    world.log.until("quiet", 1).await;
+    world.target.try_park(Duration::ZERO).unwrap().parked();
+    drop(stream);
+    assert_eq!(rest(&mut client).await, b"");
+    world.replace_guest(guest().await);
+    assert_eq!(world.log.count("started"), 1);
+}
