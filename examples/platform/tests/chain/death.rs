@@ -1,0 +1,188 @@
+//! Guests that die, and guests that never live.
+
+use anyhow::{Result, ensure};
+
+use crate::Test;
+use crate::client::{Client, request};
+use crate::kernel::{self, Then};
+use crate::process::{PROGRAM, Process};
+use crate::service::Service;
+
+pub(crate) const TESTS: &[Test] = &[
+    (
+        "death::requests_in_flight_get_an_error_and_the_next_one_works",
+        requests_in_flight_get_an_error_and_the_next_one_works,
+    ),
+    (
+        "death::held_requests_get_an_answer_or_an_error_and_the_next_one_works",
+        held_requests_get_an_answer_or_an_error_and_the_next_one_works,
+    ),
+    ("death::the_very_next_request_works", the_very_next_request_works),
+    (
+        "death::a_connection_that_slept_with_a_dead_guest_is_closed",
+        a_connection_that_was_quiet_when_the_guest_died_is_closed,
+    ),
+    (
+        "death::an_exit_is_a_death_after_the_answer",
+        an_exit_is_a_death_after_the_answer,
+    ),
+    (
+        "death::a_kernel_that_never_serves_is_named_with_what_it_printed",
+        a_kernel_that_never_serves_is_named_with_what_it_printed,
+    ),
+    (
+        "death::a_kernel_that_stops_is_named_with_what_it_printed",
+        a_kernel_that_stops_is_named_with_what_it_printed,
+    ),
+    (
+        "death::a_file_that_is_no_kernel_is_refused",
+        a_file_that_is_no_kernel_is_refused,
+    ),
+    (
+        "death::shells_that_cannot_be_made_are_an_error",
+        shells_that_cannot_be_made_are_an_error,
+    ),
+];
+
+/// A reply that says clearly that the guest died.
+fn is_clear_error(client: &mut Client) -> Result<()> {
+    let reply = client.receive()?;
+    ensure!(matches!(reply.status, 502 | 503), "{reply:?}");
+    ensure!(
+        reply.head.contains("text/plain") && reply.text().trim().len() > 20,
+        "{reply:?}"
+    );
+    ensure!(client.is_closed(), "open after {reply:?}");
+    Ok(())
+}
+
+fn requests_in_flight_get_an_error_and_the_next_one_works() -> Result<()> {
+    let service = Service::start(|config| config.cooldown_ms = 3_000)?;
+    for round in 1..=3 {
+        ensure!(
+            service.get("/count")?.number()? == 1,
+            "round {round} does not begin with the service's snapshot"
+        );
+        // The guest does one thing after another: while it burns, the others arrive.
+        let mut killer = service.client()?;
+        killer.send([request("/burn?ms=300"), request("/crash")].concat())?;
+        let mut others = (0..20).map(|_| service.client()).collect::<Result<Vec<_>>>()?;
+        for client in &mut others {
+            client.send(request("/count"))?;
+        }
+        others.iter_mut().try_for_each(is_clear_error)?;
+        let status = service.wait("dead", |status| status.deaths == round)?;
+        ensure!(status.restores == round, "{status:?}");
+    }
+    service.get("/count")?.number()?;
+    service.stop()?;
+    Ok(())
+}
+
+fn held_requests_get_an_answer_or_an_error_and_the_next_one_works() -> Result<()> {
+    let service = Service::start(|config| config.cooldown_ms = 5)?;
+    for _ in 0..20 {
+        service.asleep()?;
+        let mut clients = (0..20).map(|_| service.client()).collect::<Result<Vec<_>>>()?;
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.send(request(if number == 10 { "/crash" } else { "/count" }))?;
+        }
+        for (number, client) in clients.iter_mut().enumerate() {
+            let reply = client.receive()?;
+            let right = if number == 10 {
+                matches!(reply.status, 502 | 503)
+            } else {
+                matches!(reply.status, 200 | 502 | 503)
+            };
+            ensure!(right, "client {number}: {reply:?}");
+        }
+        ensure!(service.get("/count")?.number()? > 0);
+    }
+    let status = service.status();
+    ensure!(status.deaths == 20, "{status:?}");
+    service.stop()?;
+    Ok(())
+}
+
+fn the_very_next_request_works() -> Result<()> {
+    let service = Service::start(|config| config.cooldown_ms = 3_000)?;
+    for death in 1..=50 {
+        let crashed = service.get("/crash")?;
+        ensure!(matches!(crashed.status, 502 | 503), "death {death}: {crashed:?}");
+        let next = service.get("/count")?;
+        ensure!(next.status == 200, "after death {death}: {next:?}");
+        ensure!(next.number()? == 1);
+    }
+    ensure!(service.status().deaths == 50, "{:?}", service.status());
+    service.stop()?;
+    Ok(())
+}
+
+fn a_connection_that_was_quiet_when_the_guest_died_is_closed() -> Result<()> {
+    let service = Service::start(|config| config.cooldown_ms = 1)?;
+    let mut quiet = service.client()?;
+    quiet.get("/count")?;
+    service.asleep()?;
+    service.get("/crash")?;
+    ensure!(quiet.is_closed(), "it is still open");
+    ensure!(service.get("/count")?.number()? == 1);
+    service.stop()?;
+    Ok(())
+}
+
+fn an_exit_is_a_death_after_the_answer() -> Result<()> {
+    let service = Service::start(|config| config.cooldown_ms = 3_000)?;
+    service.get("/count")?;
+    let reply = service.get("/exit")?;
+    ensure!(reply.text() == "bye\n", "{reply:?}");
+    service.wait("dead", |status| status.deaths == 1)?;
+    ensure!(service.get("/count")?.number()? == 1);
+    service.stop()?;
+    Ok(())
+}
+
+fn a_kernel_that_never_serves_is_named_with_what_it_printed() -> Result<()> {
+    let (_dir, path) = kernel::printing("no root device\n", Then::Halt)?;
+    let error = Service::refused(|config| {
+        config.kernel = Some(path);
+        config.boot_ms = 300;
+    })?;
+    ensure!(
+        error.contains("300 ms") && error.contains("no root device"),
+        "{error}"
+    );
+    Ok(())
+}
+
+fn a_kernel_that_stops_is_named_with_what_it_printed() -> Result<()> {
+    let (_dir, path) = kernel::printing("giving up\n", Then::Reset)?;
+    let error = Service::refused(|config| config.kernel = Some(path))?;
+    ensure!(error.contains("reset") && error.contains("giving up"), "{error}");
+    Ok(())
+}
+
+fn a_file_that_is_no_kernel_is_refused() -> Result<()> {
+    for bytes in [&b"#!/bin/sh\n"[..], b"", b"\x7fELF"] {
+        let (_dir, path) = kernel::file(bytes)?;
+        let error = Service::refused(|config| config.kernel = Some(path))?;
+        ensure!(
+            error.to_lowercase().contains("elf") || error.contains("kernel"),
+            "{error}"
+        );
+    }
+    Ok(())
+}
+
+fn shells_that_cannot_be_made_are_an_error() -> Result<()> {
+    // Descriptors for the first VM, but not for so many.
+    let mut command = std::process::Command::new("sh");
+    let script = "ulimit -n 100; exec \"$1\" serve --listen 127.0.0.1:0 --shells 64";
+    command.args(["-c", script, "sh", PROGRAM]);
+    let ended = Process::spawn(command)?.end()?;
+    ensure!(ended.code == Some(1), "{ended:?}");
+    ensure!(
+        ended.stderr.contains("error: ") && ended.stderr.contains("open files"),
+        "{ended:?}"
+    );
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! Kernels that do not serve, made of a few instructions.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use tempfile::TempDir;
+
+/// What a kernel does after it has printed its text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Then {
+    Halt,
+    Reset,
+}
+
+/// A kernel that prints `text` to the serial port; the file is there as long as the directory.
+pub(crate) fn printing(text: &str, then: Then) -> Result<(TempDir, PathBuf)> {
+    let mut code = vec![0x66, 0xba, 0xf8, 0x03]; // mov dx, 0x3f8
+    for byte in text.bytes() {
+        code.extend([0xb0, byte, 0xee]); // mov al, byte; out dx, al
+    }
+    match then {
+        Then::Halt => code.extend([0xfa, 0xf4]),              // cli; hlt
+        Then::Reset => code.extend([0xb0, 0xfe, 0xe6, 0x64]), // mov al, 0xfe; out 0x64, al
+    }
+    code.extend([0xeb, 0xfe]); // jmp to itself
+    file(&elf(&code))
+}
+
+/// A file with `bytes`.
+pub(crate) fn file(bytes: &[u8]) -> Result<(TempDir, PathBuf)> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("kernel");
+    std::fs::write(&path, bytes)?;
+    Ok((dir, path))
+}
+
+/// A static 64-bit ELF file with one segment (gabi 4.1, "ELF Header", "Program Header").
+fn elf(code: &[u8]) -> Vec<u8> {
+    const LOAD_GPA: u64 = 0x10_0000;
+    const HEADERS_LEN: u64 = 64 + 56;
+    let mut file = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let entry = LOAD_GPA + HEADERS_LEN;
+    let len = HEADERS_LEN + code.len() as u64;
+    let (short, word) = (u16::to_le_bytes, u32::to_le_bytes);
+    file.extend([short(2), short(62)].concat()); // ET_EXEC, EM_X86_64
+    file.extend(word(1));
+    file.extend([entry, 64, 0].map(u64::to_le_bytes).concat());
+    file.extend(word(0));
+    file.extend([64, 56, 1, 0, 0, 0].map(short).concat());
+    file.extend([word(1), word(5)].concat()); // PT_LOAD, read and execute
+    file.extend(
+        [0, LOAD_GPA, LOAD_GPA, len, len, 4096]
+            .map(u64::to_le_bytes)
+            .concat(),
+    );
+    file.extend(code);
+    file
+}

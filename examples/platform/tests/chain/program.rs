@@ -1,0 +1,130 @@
+//! The program: how it ends, and what it says when it cannot begin.
+
+use std::net::TcpListener;
+
+use anyhow::{Result, ensure};
+
+use crate::Test;
+use crate::client::{Client, get, request};
+use crate::process::{Ended, Process, run};
+
+pub(crate) const TESTS: &[Test] = &[
+    (
+        "program::sigterm_lets_requests_finish",
+        sigterm_lets_requests_finish,
+    ),
+    ("program::sigint_ends_it_too", sigint_ends_it_too),
+    (
+        "program::a_second_signal_ends_it_at_once",
+        a_second_signal_ends_it_at_once,
+    ),
+    ("program::a_taken_port_is_named", a_taken_port_is_named),
+    ("program::an_unknown_flag_is_named", an_unknown_flag_is_named),
+    (
+        "program::a_bad_configuration_is_named",
+        a_bad_configuration_is_named,
+    ),
+    ("program::a_missing_kernel_is_named", a_missing_kernel_is_named),
+];
+
+fn sigterm_lets_requests_finish() -> Result<()> {
+    let (process, addr) = Process::serve(&["--cooldown-ms", "3000"])?;
+    let mut client = Client::connect(addr)?;
+    client.get("/count")?;
+    let mut idle = Client::connect(addr)?;
+    idle.get("/count")?;
+    client.send(request("/burn?ms=300"))?;
+    process.signal("TERM")?;
+    ensure!(client.receive()?.text() == "burned 300 ms\n");
+    let ended = process.end()?;
+    ensure!(ended.code == Some(0), "{ended:?}");
+    ensure!(
+        ended.stdout.contains("draining") && ended.stdout.contains("0 cut off"),
+        "{ended:?}"
+    );
+    ensure!(idle.is_closed() && Client::connect(addr).is_err());
+    Ok(())
+}
+
+fn sigint_ends_it_too() -> Result<()> {
+    let (process, addr) = Process::serve(&[])?;
+    ensure!(get(addr, "/count")?.number()? == 1);
+    process.signal("INT")?;
+    let ended = process.end()?;
+    ensure!(ended.code == Some(0), "{ended:?}");
+    Ok(())
+}
+
+fn a_second_signal_ends_it_at_once() -> Result<()> {
+    let (mut process, addr) = Process::serve(&["--cooldown-ms", "3000"])?;
+    let mut client = Client::connect(addr)?;
+    client.get("/count")?;
+    client.send(request("/burn?ms=9000"))?;
+    process.signal("TERM")?;
+    process.line("draining")?;
+    let begun = std::time::Instant::now();
+    process.signal("TERM")?;
+    let ended = process.end()?;
+    ensure!(
+        ended.code == Some(1) && ended.stderr.contains("second signal"),
+        "{ended:?}"
+    );
+    ensure!(begun.elapsed().as_secs() < 8, "it took {:?}", begun.elapsed());
+    Ok(())
+}
+
+/// It ended with code 1 (2 for what clap refuses) and one line of error that has all of `parts`.
+fn says(ended: &Ended, code: i32, parts: &[&str]) -> Result<()> {
+    ensure!(ended.code == Some(code), "{ended:?}");
+    ensure!(ended.stderr.starts_with("error: "), "{ended:?}");
+    for part in parts {
+        ensure!(ended.stderr.contains(part), "no {part:?} in {:?}", ended.stderr);
+    }
+    Ok(())
+}
+
+fn a_taken_port_is_named() -> Result<()> {
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let addr = taken.local_addr()?.to_string();
+    says(
+        &run(&["serve", "--listen", &addr])?,
+        1,
+        &["listen on", &addr, "in use"],
+    )
+}
+
+fn an_unknown_flag_is_named() -> Result<()> {
+    says(
+        &run(&["serve", "--cooldwon-ms", "5"])?,
+        2,
+        &["--cooldwon-ms", "--cooldown-ms"],
+    )
+}
+
+fn a_bad_configuration_is_named() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("platform.toml");
+    let path = path.to_str().expect("a temporary path is text");
+    let missing = run(&["serve", "--config", path])?;
+    says(&missing, 1, &["read configuration", path, "No such file"])?;
+    for (text, parts) in [
+        ("cooldown_ms = 5\nshels = 3\n", ["line 2", "shels"]),
+        ("cooldown_ms = \"soon\"\n", ["line 1", "cooldown_ms"]),
+        (
+            "cooldown_ms = 0\nshells = 5000\n",
+            ["cooldown_ms is 0", "shells is 5000"],
+        ),
+    ] {
+        std::fs::write(path, text)?;
+        says(&run(&["serve", "--config", path])?, 1, &parts)?;
+    }
+    Ok(())
+}
+
+fn a_missing_kernel_is_named() -> Result<()> {
+    says(
+        &run(&["serve", "--listen", "127.0.0.1:0", "--kernel", "/nowhere/vmlinux"])?,
+        1,
+        &["/nowhere/vmlinux", "No such file"],
+    )
+}

@@ -1,0 +1,170 @@
+//! State that outlives the program.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::Test;
+use crate::client::{Client, get};
+use crate::process::Process;
+
+pub(crate) const TESTS: &[Test] = &[
+    ("state::goes_on_after_a_restart", goes_on_after_a_restart),
+    (
+        "state::of_an_instance_that_was_awake_goes_on_too",
+        of_an_instance_that_was_awake_goes_on_too,
+    ),
+    (
+        "state::damaged_files_are_replaced_with_a_warning",
+        damaged_files_are_replaced_with_a_warning,
+    ),
+    (
+        "state::of_another_shape_is_not_used",
+        of_another_shape_is_not_used,
+    ),
+    (
+        "state::after_kill_the_last_kept_one_goes_on",
+        after_kill_the_last_kept_one_goes_on,
+    ),
+    (
+        "state::a_directory_that_cannot_be_made_is_named",
+        a_directory_that_cannot_be_made_is_named,
+    ),
+];
+
+/// `serve` with its state in `dir`.
+fn serve(dir: &Path, arguments: &[&str]) -> Result<(Process, std::net::SocketAddr)> {
+    let dir = dir.to_str().context("a temporary path is text")?;
+    Process::serve(&[&["--state-dir", dir], arguments].concat())
+}
+
+/// Counts up to `count` and keeps that.
+fn keep(dir: &Path, count: u64) -> Result<()> {
+    let (mut process, addr) = serve(dir, &["--cooldown-ms", "1"])?;
+    for _ in 1..=count {
+        process.get_and_sleep(addr, "/count")?;
+    }
+    let ended = process.terminate()?;
+    ensure!(
+        ended.code == Some(0) && ended.stdout.contains("1 instance states kept"),
+        "{ended:?}"
+    );
+    ensure!(ended.stderr.is_empty(), "{ended:?}");
+    Ok(())
+}
+
+fn goes_on_after_a_restart() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    keep(dir.path(), 3)?;
+    // A run without a request must not lose it.
+    let (process, _) = serve(dir.path(), &[])?;
+    ensure!(process.terminate()?.code == Some(0));
+    let (mut process, addr) = serve(dir.path(), &["--cooldown-ms", "1"])?;
+    for count in 4..=6 {
+        ensure!(process.get_and_sleep(addr, "/count")?.number()? == count);
+    }
+    ensure!(process.terminate()?.code == Some(0));
+    let (process, addr) = serve(dir.path(), &[])?;
+    ensure!(get(addr, "/count")?.number()? == 7);
+    ensure!(process.terminate()?.code == Some(0));
+    Ok(())
+}
+
+fn of_an_instance_that_was_awake_goes_on_too() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    for round in 0..3 {
+        let (process, addr) = serve(dir.path(), &["--cooldown-ms", "3000"])?;
+        let mut client = Client::connect(addr)?;
+        for count in 1..=10 {
+            ensure!(client.get("/count")?.number()? == round * 10 + count);
+        }
+        let ended = process.terminate()?;
+        ensure!(
+            ended.code == Some(0) && ended.stdout.contains("1 instance states kept"),
+            "{ended:?}"
+        );
+        ensure!(client.is_closed());
+    }
+    Ok(())
+}
+
+fn damaged_files_are_replaced_with_a_warning() -> Result<()> {
+    type Damage = fn(Vec<u8>) -> Vec<u8>;
+    let damages: [(&str, Damage); 6] = [
+        ("a bit in the header", |mut bytes| {
+            bytes[20] ^= 0x10;
+            bytes
+        }),
+        ("a bit in a page of memory", |mut bytes| {
+            let text = b"Hello from a unikernel";
+            let at = bytes.windows(text.len()).position(|window| window == text);
+            bytes[at.expect("the guest's memory has its text")] ^= 0x10;
+            bytes
+        }),
+        ("half of it", |bytes| bytes[..bytes.len() / 2].to_vec()),
+        ("nothing in it", |_| Vec::new()),
+        ("another file", |_| b"#!/bin/sh\necho hello\n".repeat(1_000)),
+        ("the end cut off", |bytes| bytes[..bytes.len() - 1].to_vec()),
+    ];
+    let dir = tempfile::tempdir()?;
+    let instance = instance_file(dir.path());
+    for (what, damage) in damages {
+        keep(dir.path(), 2)?;
+        fs::write(&instance, damage(fs::read(&instance)?))?;
+        let (process, addr) = serve(dir.path(), &["--cooldown-ms", "1"])?;
+        let count = get(addr, "/count")?.number()?;
+        let ended = process.terminate()?;
+        ensure!(ended.code == Some(0), "{what}: {ended:?}");
+        ensure!(count == 1, "{what}: went on with {count}");
+        ensure!(
+            ended.stderr.contains("WARN") && ended.stderr.contains("instance.snapshot"),
+            "{what}: {ended:?}"
+        );
+        fs::remove_file(&instance)?;
+        fs::write(dir.path().join("template.snapshot"), b"neither")?;
+    }
+    keep(dir.path(), 1)
+}
+
+fn of_another_shape_is_not_used() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    keep(dir.path(), 2)?;
+    let (process, addr) = serve(dir.path(), &["--memory-mib", "48"])?;
+    ensure!(get(addr, "/count")?.number()? == 1);
+    let ended = process.terminate()?;
+    ensure!(ended.stderr.contains("guest.memory_bytes"), "{ended:?}");
+    Ok(())
+}
+
+fn after_kill_the_last_kept_one_goes_on() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    keep(dir.path(), 2)?;
+    for _ in 0..2 {
+        let (process, addr) = serve(dir.path(), &["--cooldown-ms", "1"])?;
+        ensure!(get(addr, "/count")?.number()? == 3);
+        process.signal("KILL")?;
+        ensure!(process.end()?.code.is_none());
+    }
+    keep(dir.path(), 1)
+}
+
+fn a_directory_that_cannot_be_made_is_named() -> Result<()> {
+    let ended = crate::process::run(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--state-dir",
+        "/dev/null/state",
+    ])?;
+    ensure!(ended.code == Some(1), "{ended:?}");
+    ensure!(
+        ended.stderr.contains("/dev/null/state") && ended.stderr.contains("Not a directory"),
+        "{ended:?}"
+    );
+    Ok(())
+}
+
+fn instance_file(dir: &Path) -> PathBuf {
+    dir.join("instance.snapshot")
+}
