@@ -5,7 +5,6 @@ use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-
 /// What a VM is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -128,7 +127,10 @@ impl Lifecycle {
             marks: Vec::with_capacity(MAX_MARKS),
             listeners: Vec::new(),
         };
-        Self { progress: Mutex::new(progress), changed: Condvar::new() }
+        Self {
+            progress: Mutex::new(progress),
+            changed: Condvar::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Progress> {
@@ -214,14 +216,18 @@ mod tests {
         let lifecycle = Lifecycle::new();
         lifecycle.stop(StopReason::TripleFault);
         lifecycle.stop(StopReason::GuestReset);
-        assert_eq!(lifecycle.advance(VmStatus::Running), VmStatus::Stopped(StopReason::TripleFault));
+        assert_eq!(
+            lifecycle.advance(VmStatus::Running),
+            VmStatus::Stopped(StopReason::TripleFault)
+        );
     }
 
     #[test]
     fn listeners_hear_of_the_stop_once_however_late_they_come() {
         let lifecycle = Lifecycle::new();
         let (heard, reasons) = std::sync::mpsc::channel();
-        let listener = |heard: std::sync::mpsc::Sender<_>| Box::new(move |reason| heard.send(reason).unwrap());
+        let listener =
+            |heard: std::sync::mpsc::Sender<_>| Box::new(move |reason| heard.send(reason).unwrap());
         lifecycle.on_stop(listener(heard.clone()));
         lifecycle.stop(StopReason::TripleFault);
         lifecycle.stop(StopReason::GuestReset);

@@ -50,6 +50,8 @@ pub(crate) struct Link<H> {
     deadline: Option<Millis>,
     next_port: u16,
     next_iss: Seq,
+    /// The guest has been told our address.
+    introduced: bool,
     counters: Arc<Counters>,
 }
 
@@ -68,6 +70,7 @@ impl<H> Link<H> {
             deadline: None,
             next_port: FIRST_PORT,
             next_iss: Seq(ISS_STEP),
+            introduced: false,
             counters,
         }
     }
@@ -86,8 +89,23 @@ impl<H> Link<H> {
         self.next_port = next_port(port);
         let tcp = Endpoint::connect(port, guest_port, self.next_iss, self.max_mss);
         self.next_iss = self.next_iss.plus_u32(ISS_STEP);
+        self.introduce();
         self.insert(tcp, host);
         port
+    }
+
+    /// Tells the guest our address ahead of the first handshake: one that has to ask for it first may drop its answer, and
+    /// then the handshake is only repeated after the retransmission time.
+    fn introduce(&mut self) {
+        if std::mem::replace(&mut self.introduced, true) {
+            return;
+        }
+        let request = arp::Request {
+            sender_mac: HOST_MAC,
+            sender: HOST,
+            target: GUEST,
+        };
+        self.reply(ethernet::ARP, |out| arp::write_request(out, &request));
     }
 
     /// Adds a connection whose port is free, such as a restored one.

@@ -195,6 +195,7 @@ fn a_refused_connection_is_known_at_once() {
 fn a_silent_guest_is_given_up_after_six_tries() {
     let mut link = link();
     let id = link.open(PORT, ());
+    assert!(link.take(Millis(0)).is_some(), "our address");
     let (mut now, mut syns) = (Millis(0), 0);
     while !matches!(link.connection(id).unwrap().tcp.state().phase, Phase::Closed(_)) {
         while link.take(now).is_some() {
@@ -329,4 +330,24 @@ fn waiting_answers_are_bounded() {
     }
     assert_eq!(link.replies.len(), MAX_REPLIES);
     assert_eq!(link.counters.dropped_replies.value(), 84);
+}
+
+#[test]
+fn the_guest_is_told_our_address_before_the_first_handshake_only() {
+    let mut link = link();
+    link.open(PORT, ());
+    let frame = link.take(Millis(0)).unwrap();
+    let (ethertype, packet) = ethernet::parse(frame.header).unwrap();
+    assert_eq!(ethertype, ethernet::ARP);
+    let request = arp::parse(packet).unwrap().unwrap();
+    assert_eq!(
+        (request.sender, request.sender_mac, request.target),
+        (HOST, HOST_MAC, GUEST)
+    );
+    link.open(PORT, ());
+    let mut frames = 0;
+    while link.take(Millis(0)).is_some() {
+        frames += 1;
+    }
+    assert_eq!(frames, 2, "two handshakes");
 }

@@ -66,3 +66,13 @@ pub(crate) fn write_reply(out: &mut Vec<u8>, request: &Request, mac: MacAddress)
     out.extend_from_slice(&request.sender_mac.0);
     out.extend_from_slice(&request.sender.octets());
 }
+
+/// Appends `request`, to everybody on the link.
+pub(crate) fn write_request(out: &mut Vec<u8>, request: &Request) {
+    out.extend_from_slice(&ETHERNET_IPV4);
+    out.extend_from_slice(&REQUEST);
+    out.extend_from_slice(&request.sender_mac.0);
+    out.extend_from_slice(&request.sender.octets());
+    out.extend_from_slice(&[0; 6]);
+    out.extend_from_slice(&request.target.octets());
+}
