@@ -85,7 +85,7 @@ impl Shell {
         Ok(Self { machine })
     }
 
-    /// Maps a saved VM's memory over this shell's. Constant time: one mapping per RAM range, plus what is to be populated.
+    /// Maps a saved VM's memory over this shell's. Constant time: one mapping per RAM range.
     ///
     /// # Errors
     /// See [`MapImageError`]; the shell is gone then.
@@ -93,6 +93,7 @@ impl Shell {
         self.machine.ram.map_image(memory)?;
         Ok(LoadedShell {
             machine: self.machine,
+            populate: memory.populate.clone(),
         })
     }
 
@@ -109,6 +110,7 @@ impl Shell {
 #[derive(Debug)]
 pub struct LoadedShell {
     machine: Machine,
+    populate: Vec<(GuestAddress, u64)>,
 }
 
 impl LoadedShell {
@@ -117,7 +119,7 @@ impl LoadedShell {
     /// # Errors
     /// See [`RestoreError`]; the shell is gone then.
     pub fn restore(self, saved: Restore<'_>) -> Result<Vm, RestoreError> {
-        Vm::adopt(self.machine, saved)
+        Vm::adopt(self.machine, self.populate, saved)
     }
 }
 

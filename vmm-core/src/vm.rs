@@ -1,9 +1,9 @@
 //! A micro-VM: made by booting a kernel or by restoring a saved one, then started, paused and dropped.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use vm_memory::GuestMemoryMmap;
+use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use crate::arch::x86_64::{boot, msr, regs};
 use crate::config::VmConfig;
@@ -26,6 +26,8 @@ use crate::virtio::{DetachedStreams, UserNetHandle};
 /// the hot path (see [`ShellPool`](crate::ShellPool)).
 pub struct Vm {
     machine: Machine,
+    /// Memory to be populated at the first start.
+    populate: Mutex<Vec<(GuestAddress, u64)>>,
 }
 
 /// What to restore on top of a pause's memory: the state of the same pause, and what is new about this run.
@@ -130,7 +132,10 @@ impl Vm {
                 .map_err(BootError::from)
         });
         entered.expect("a vCPU that was never run is idle")?;
-        Ok(Self { machine })
+        Ok(Self {
+            machine,
+            populate: Mutex::default(),
+        })
     }
 
     /// Makes a VM and restores a saved one into it. [`start`](Self::start) runs it. A [`Shell`](crate::Shell) does the same an
@@ -146,11 +151,15 @@ impl Vm {
     ) -> Result<Self, RestoreError> {
         let machine = Machine::create(hypervisor, config, Some(&saved.state.vcpu.cpuid))?;
         machine.ram.map_image(memory)?;
-        Self::adopt(machine, saved)
+        Self::adopt(machine, memory.populate.clone(), saved)
     }
 
     /// Makes `machine`, which has the memory of the same pause already, the saved VM.
-    pub(crate) fn adopt(machine: Machine, saved: Restore<'_>) -> Result<Self, RestoreError> {
+    pub(crate) fn adopt(
+        machine: Machine,
+        populate: Vec<(GuestAddress, u64)>,
+        saved: Restore<'_>,
+    ) -> Result<Self, RestoreError> {
         let Restore {
             state,
             streams,
@@ -202,7 +211,10 @@ impl Vm {
                 });
             }
         }
-        Ok(Self { machine })
+        Ok(Self {
+            machine,
+            populate: Mutex::new(populate),
+        })
     }
 
     /// Runs the guest. No effect on one that runs.
@@ -215,6 +227,9 @@ impl Vm {
         }
         self.machine.vcpu.run();
         self.machine.event_loop.resume();
+        // Beside the guest's first instructions, which take longer to get going than most of this.
+        let populate = std::mem::take(&mut *self.populate.lock().unwrap_or_else(PoisonError::into_inner));
+        self.machine.ram.populate(&populate);
         Ok(())
     }
 

@@ -11,8 +11,8 @@ use vm_memory::{FileOffset, GuestAddress};
 pub struct MemoryImage {
     /// The regions; together they must cover the VM's RAM exactly.
     pub regions: Vec<ImageRegion>,
-    /// GPA ranges (first byte, bytes) that will be written soon, as the last run showed: they are made private in a
-    /// few calls before the guest runs instead of by one page fault each.
+    /// GPA ranges (first byte, bytes) that will be touched soon, as the last run showed: [`Vm::start`](crate::Vm::start) gives
+    /// them private pages in a few calls while the guest begins to run, instead of by one page fault each.
     pub populate: Vec<(GuestAddress, u64)>,
 }
 

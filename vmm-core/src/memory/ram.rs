@@ -12,6 +12,8 @@ use vm_memory::{
     MemoryRegionAddress,
 };
 
+use tracing::debug;
+
 use super::image::{ImageRegion, MemoryImage};
 use super::layout::{self, PAGE_SIZE};
 
@@ -134,7 +136,8 @@ impl GuestRam {
 
     /// Maps `image` over the whole of RAM, copy on write. What RAM held before is gone.
     ///
-    /// Must not be called while a vCPU or a device uses the memory. Constant time but for `image.populate`.
+    /// Must not be called while a vCPU or a device uses the memory. Constant time; `image.populate` is only checked, and left
+    /// to [`populate`](Self::populate).
     ///
     /// # Errors
     /// The image does not fit this RAM, its file is too short, or the kernel refused. RAM is then in an unknown state
@@ -144,10 +147,10 @@ impl GuestRam {
         for region in &image.regions {
             self.map_region(region)?;
         }
-        for &(gpa, len_bytes) in &image.populate {
-            self.populate(gpa, len_bytes)?;
-        }
-        Ok(())
+        image
+            .populate
+            .iter()
+            .try_for_each(|&(gpa, len_bytes)| self.pages(gpa, len_bytes).map(|_| ()))
     }
 
     fn check_layout(&self, image: &MemoryImage) -> Result<(), MapImageError> {
@@ -215,39 +218,33 @@ impl GuestRam {
         Ok(())
     }
 
-    /// Gives `len_bytes` from `gpa` private pages now, so that the guest's first writes there do not fault one by one.
-    ///
-    /// # Errors
-    /// The range is not whole pages of RAM, or memory ran out.
-    pub(crate) fn populate(&self, gpa: GuestAddress, len_bytes: u64) -> Result<(), MapImageError> {
-        let range = MapImageError::Populate {
-            gpa: gpa.raw_value(),
-            len_bytes,
-        };
-        if !gpa.raw_value().is_multiple_of(PAGE_SIZE)
-            || !len_bytes.is_multiple_of(PAGE_SIZE)
-            || len_bytes == 0
-        {
-            return Err(range);
+    /// Gives the guest private pages in `ranges` now, so that its first accesses there do not fault one by one. The guest may
+    /// run meanwhile. Only a matter of speed: what fails here is left to page faults.
+    pub(crate) fn populate(&self, ranges: &[(GuestAddress, u64)]) {
+        for &(gpa, len_bytes) in ranges {
+            let Ok((host, len)) = self.pages(gpa, len_bytes) else {
+                continue;
+            };
+            // SAFETY: the range is whole pages of one region that this object owns; MADV_POPULATE_WRITE changes no contents, it
+            // only faults the pages in.
+            let status = unsafe { libc::madvise(host.cast(), len, libc::MADV_POPULATE_WRITE) };
+            if status != 0 {
+                // Linux before 5.14 does not know this advice, and memory may be short.
+                debug!(error = %io::Error::last_os_error(), gpa = gpa.0, len_bytes, "not populated ahead");
+                return;
+            }
         }
-        let (host, len) = self.host_range(gpa, len_bytes).ok_or(range)?;
-        // SAFETY: the range is page aligned and lies within one region that this object owns; MADV_POPULATE_WRITE changes no
-        // contents, it only faults the pages in.
-        let status = unsafe { libc::madvise(host.cast(), len, libc::MADV_POPULATE_WRITE) };
-        if status == 0 {
-            return Ok(());
-        }
-        let source = io::Error::last_os_error();
-        // Linux before 5.14 does not know this advice: the guest then faults page by page, which is slower, not wrong.
-        if source.raw_os_error() == Some(libc::EINVAL) {
-            return Ok(());
-        }
-        Err(MapImageError::Call {
-            what: "populate",
-            gpa: gpa.raw_value(),
-            len_bytes,
-            source,
-        })
+    }
+
+    /// The host's view of a range that must be whole pages of RAM.
+    fn pages(&self, gpa: GuestAddress, len_bytes: u64) -> Result<(*mut u8, usize), MapImageError> {
+        let aligned = gpa.0.is_multiple_of(PAGE_SIZE) && len_bytes.is_multiple_of(PAGE_SIZE) && len_bytes > 0;
+        self.host_range(gpa, len_bytes)
+            .filter(|_| aligned)
+            .ok_or(MapImageError::Populate {
+                gpa: gpa.raw_value(),
+                len_bytes,
+            })
     }
 
     fn host_range(&self, gpa: GuestAddress, len_bytes: u64) -> Option<(*mut u8, usize)> {
@@ -368,7 +365,7 @@ mod tests {
             (0, 0),
             (4096, u64::MAX - 4095),
         ] {
-            let error = ram.populate(GuestAddress(gpa), len).unwrap_err();
+            let error = ram.pages(GuestAddress(gpa), len).unwrap_err();
             assert!(matches!(error, MapImageError::Populate { .. }), "{error}");
         }
     }
