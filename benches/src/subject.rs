@@ -1,0 +1,187 @@
+//! What is measured: one guest, booted once and saved, for everybody to restore.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use snapshot::{RamImage, Section, SectionKind};
+use vm_memory::{FileOffset, GuestAddress};
+use vmm_core::{
+    DetachedStreams, GenerationId, Hypervisor, ImageRegion, MARK_RESUMED, MARK_SERVING, MemoryImage, Restore,
+    Spare, StateSection, UserNetConfig, Vm, VmConfig, VmState,
+};
+
+/// Memory of the guest; what the platform gives it by default.
+const MEMORY_BYTES: u64 = 64 << 20;
+const GUEST_PORT: u16 = 80;
+/// Connections the platform keeps open ahead by default; they are part of the saved state.
+const SPARES: usize = 2;
+const BOOT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Looks, one a millisecond, before a guest that never rests is an error.
+const SETTLE_LOOKS: u32 = 1000;
+
+/// The demo guest, saved while it rests: state decoded and as sections, memory in a memfd.
+#[derive(Debug)]
+pub struct Subject {
+    hypervisor: Hypervisor,
+    config: VmConfig,
+    state: VmState,
+    sections: Vec<StateSection>,
+    memory: MemoryImage,
+    /// Owns the memfd that `memory` names.
+    image: RamImage,
+}
+
+impl Subject {
+    /// The configuration of the guest. It is told to write mark 5 as the first thing after a restore.
+    #[must_use]
+    pub fn config() -> VmConfig {
+        let spares = vec![Spare {
+            port: GUEST_PORT,
+            count: SPARES,
+        }];
+        VmConfig::default()
+            .memory_bytes(MEMORY_BYTES)
+            .cmdline("resume_mark")
+            .net(Some(UserNetConfig {
+                spares,
+                ..UserNetConfig::default()
+            }))
+    }
+
+    /// Boots the guest, waits until it serves and rests, and saves it.
+    ///
+    /// # Errors
+    /// KVM cannot be used, or the guest does not come to rest.
+    pub fn boot() -> anyhow::Result<Self> {
+        let hypervisor = Hypervisor::open()?;
+        let config = Self::config();
+        let mut vm = boot_until_quiet(&hypervisor, &config)?;
+        let paused = vm.pause()?;
+        let state = paused.save()?;
+        let sections = state.to_sections()?;
+        let kept = sections.iter().map(|section| Section {
+            kind: SectionKind(section.kind.number()),
+            version: section.version,
+            bytes: section.bytes.clone(),
+        });
+        let image = RamImage::capture(paused.memory(), kept.collect())?;
+        let memory = mappable(&image)?;
+        let mut subject = Self {
+            hypervisor,
+            config,
+            state,
+            sections,
+            memory,
+            image,
+        };
+        subject.memory.populate = subject.working_set()?;
+        Ok(subject)
+    }
+
+    /// What a wake writes: the private pages of a clone that has woken and come to rest.
+    fn working_set(&self) -> anyhow::Result<Vec<(GuestAddress, u64)>> {
+        let mut vm = Vm::restore(&self.hypervisor, &self.config, &self.memory, self.restore()?)?;
+        vm.start()?;
+        vm.handle().wait_mark(MARK_RESUMED, BOOT_TIMEOUT)?;
+        settle(&mut vm)?;
+        let paused = vm.pause()?;
+        let runs: Vec<_> = snapshot::private_pages(paused.memory())?
+            .iter()
+            .map(|run| (run.gpa, run.len_bytes))
+            .collect();
+        Ok(runs)
+    }
+
+    /// State to restore, for one more clone.
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub fn restore(&self) -> anyhow::Result<Restore<'_>> {
+        Ok(Restore {
+            state: &self.state,
+            streams: DetachedStreams::default(),
+            generation: GenerationId::random()?,
+        })
+    }
+
+    /// KVM.
+    #[must_use]
+    pub const fn hypervisor(&self) -> &Hypervisor {
+        &self.hypervisor
+    }
+
+    /// Shape and devices of the guest's VM.
+    #[must_use]
+    pub const fn vm_config(&self) -> &VmConfig {
+        &self.config
+    }
+
+    /// The saved state.
+    #[must_use]
+    pub const fn state(&self) -> &VmState {
+        &self.state
+    }
+
+    /// The saved state as bytes.
+    #[must_use]
+    pub fn sections(&self) -> &[StateSection] {
+        &self.sections
+    }
+
+    /// The saved memory.
+    #[must_use]
+    pub const fn memory(&self) -> &MemoryImage {
+        &self.memory
+    }
+
+    /// The saved memory as the snapshot crate keeps it.
+    #[must_use]
+    pub const fn image(&self) -> &RamImage {
+        &self.image
+    }
+}
+
+/// `image` as `vmm-core` maps it; nothing is populated ahead.
+fn mappable(image: &RamImage) -> anyhow::Result<MemoryImage> {
+    let memory = image.memory()?;
+    let regions = memory.regions.iter().map(|region| ImageRegion {
+        gpa: region.gpa,
+        len_bytes: region.len_bytes,
+        file: FileOffset::from_arc(Arc::clone(&memory.file), region.file_offset),
+    });
+    Ok(MemoryImage {
+        regions: regions.collect(),
+        populate: Vec::new(),
+    })
+}
+
+/// Boots the guest and lets it come to rest, its spare connections open.
+fn boot_until_quiet(hypervisor: &Hypervisor, config: &VmConfig) -> anyhow::Result<Vm> {
+    let mut vm = Vm::boot(hypervisor, config, guest::ELF)?;
+    vm.start()?;
+    let handle = vm.handle();
+    handle
+        .wait_mark(MARK_SERVING, BOOT_TIMEOUT)
+        .with_context(|| format!("the guest printed {:?}", handle.serial_text()))?;
+    if let Some(net) = vm.net() {
+        net.refill_spares();
+    }
+    settle(&mut vm)?;
+    Ok(vm)
+}
+
+/// Waits until the guest is quiet and its spare connections are open.
+fn settle(vm: &mut Vm) -> anyhow::Result<()> {
+    let net = vm.net().cloned().context("the VM has no network link")?;
+    for _ in 0..SETTLE_LOOKS {
+        let paused = vm.pause()?;
+        let rests = paused.is_quiet()? && net.spares_ready();
+        paused.resume()?;
+        if rests {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    anyhow::bail!("the guest is not quiet {SETTLE_LOOKS} ms after it began to serve")
+}
