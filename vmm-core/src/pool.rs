@@ -173,12 +173,14 @@ impl Shared {
             if stock.ending {
                 return Chore::End;
             }
-            // Shells first: somebody may be about to need one, and nobody waits for a destruction.
-            if stock.ready.len() < stock.target {
-                return Chore::Make(stock.template.clone(), stock.template_epoch);
-            }
-            if !stock.retired.is_empty() {
+            let short = stock.ready.len() < stock.target;
+            // Shells first: somebody may be about to need one, and nobody waits for a destruction. But when none can be
+            // made, what is missing may be just what used VMs hold.
+            if !stock.retired.is_empty() && (!short || stock.failures > 0) {
                 return Chore::Destroy(std::mem::take(&mut stock.retired));
+            }
+            if short {
+                return Chore::Make(stock.template.clone(), stock.template_epoch);
             }
             stock = self.changed.wait(stock).unwrap_or_else(PoisonError::into_inner);
         }
@@ -203,10 +205,10 @@ impl Shared {
                 stock.failures += 1;
                 self.changed.notify_all();
                 let backoff = MAX_BACKOFF.min(Duration::from_millis(10 << stock.failures.min(7)));
-                let ending = |stock: &mut Stock| !stock.ending;
+                let idle = |stock: &mut Stock| !stock.ending && stock.retired.is_empty();
                 let (stock, _) = self
                     .changed
-                    .wait_timeout_while(stock, backoff, ending)
+                    .wait_timeout_while(stock, backoff, idle)
                     .unwrap_or_else(PoisonError::into_inner);
                 drop(stock);
                 return;

@@ -22,6 +22,10 @@ pub(crate) const TESTS: &[Test] = &[
         a_pool_that_cannot_make_shells_says_why,
     ),
     (
+        "used_vms_are_destroyed_even_when_shells_fail",
+        used_vms_are_destroyed_even_when_shells_fail,
+    ),
+    (
         "dropping_a_pool_ends_everything_in_it",
         dropping_a_pool_ends_everything_in_it,
     ),
@@ -91,6 +95,15 @@ fn a_pool_that_cannot_make_shells_says_why() {
     assert!(pool.take().is_none());
     assert_eq!(pool.wait_ready(0, Duration::ZERO).unwrap(), 0);
     bounded("drop a pool that fails", || drop(pool));
+}
+
+fn used_vms_are_destroyed_even_when_shells_fail() {
+    // What a used VM holds may be just what a new shell lacks.
+    let vm = serving(&hypervisor(), &config());
+    let pool = ShellPool::new(Arc::new(hypervisor()), config().memory_bytes(1), 1).unwrap();
+    pool.wait_ready(1, PATIENCE).unwrap_err();
+    pool.retire(vm);
+    wait_threads(1);
 }
 
 fn dropping_a_pool_ends_everything_in_it() {
