@@ -120,6 +120,9 @@ impl Machine {
         let generation = Generation::new(ram.clone(), vcpu.clock, id);
         let lifecycle = Arc::new(Lifecycle::new());
         let (devices, buses) = Devices::create(&vm, &ram, config, generation, Arc::clone(&lifecycle))?;
+        if let Some(net) = &devices.net {
+            net.close_on_stop(&lifecycle);
+        }
         let subscribers = devices
             .net
             .iter()

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::bus::SharedDevice;
 use crate::event_loop::SharedSubscriber;
 use crate::irq::IrqLine;
+use crate::lifecycle::Lifecycle;
 use crate::memory::GuestRam;
 use crate::virtio::{
     AttachError, DetachedStreams, Net, NetConfigError, NetDevice, RestoreError, TransportState, UserNet,
@@ -130,6 +131,20 @@ impl NetPort {
             .attach(state.link.clone(), streams)?;
         device.kick();
         Ok(())
+    }
+
+    /// Ends all streams when the VM stops, so that who waits for a dead guest hears of it.
+    pub(crate) fn close_on_stop(&self, lifecycle: &Lifecycle) {
+        // Handles keep the lifecycle beyond the VM's end; they must not keep the device and guest memory as well.
+        let device = Arc::downgrade(&self.device);
+        lifecycle.on_stop(Box::new(move |_| {
+            if let Some(device) = device.upgrade() {
+                let mut device = device.lock().unwrap_or_else(PoisonError::into_inner);
+                // What the guest sent last is still for its peers.
+                device.kick();
+                drop(device.device_mut().backend_mut().detach());
+            }
+        }));
     }
 
     fn device(&self) -> MutexGuard<'_, NetDevice<UserNet>> {

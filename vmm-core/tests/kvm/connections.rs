@@ -7,7 +7,7 @@ use vmm_core::{ConnectError, MARK_SERVING, Spare, UserNetConfig, UserNetCounts, 
 
 use crate::common::{
     HTTP, PATIENCE, Test, ask, config, connect, eventually, get, hypervisor, request, serving, settle,
-   
+    wait_stop,
 };
 
 pub(crate) const TESTS: &[Test] = &[
@@ -19,6 +19,10 @@ pub(crate) const TESTS: &[Test] = &[
     ),
     ("a_closed_port_refuses", a_closed_port_refuses),
     ("connections_have_a_limit", connections_have_a_limit),
+    (
+        "streams_end_when_the_guest_stops",
+        streams_end_when_the_guest_stops,
+    ),
     ("streams_end_with_the_vm", streams_end_with_the_vm),
     (
         "a_connection_made_before_the_guest_serves_is_served_later",
@@ -116,6 +120,17 @@ fn ends(stream: &mut impl Read) -> bool {
         Ok(read) => read == 0,
         Err(error) => error.kind() == ErrorKind::ConnectionReset,
     }
+}
+
+fn streams_end_when_the_guest_stops() {
+    let vm = serving(&hypervisor(), &config());
+    let (mut idle, mut doomed) = (connect(&vm), connect(&vm));
+    assert_eq!(get(&mut idle, "/count"), "1");
+    ask(&mut doomed, "/crash");
+    wait_stop(&vm.handle());
+    assert!(ends(&mut doomed));
+    assert!(ends(&mut idle));
+    assert!(vm.net().unwrap().connect(HTTP).is_err());
 }
 
 fn streams_end_with_the_vm() {
