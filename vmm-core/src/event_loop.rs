@@ -1,12 +1,15 @@
 //! One thread per VM (`vmio`) that serves its devices' eventfds and streams, and can be held still.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use tracing::error;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+use crate::lifecycle::{Lifecycle, StopReason};
 
 /// A device as the event loop sees it.
 pub(crate) type SharedSubscriber = Arc<Mutex<dyn MutEventSubscriber + Send>>;
@@ -33,12 +36,18 @@ enum Phase {
     Holding,
     /// It does: no device is being served.
     Held,
+    /// The owner wants the thread to end.
     Ending,
+    /// It has: there is nothing to hold still any more.
+    Ended,
 }
 
 impl EventLoop {
     /// Starts the thread; it serves `subscribers` at once.
-    pub(crate) fn spawn(subscribers: Vec<SharedSubscriber>) -> Result<Self, EventLoopError> {
+    pub(crate) fn spawn(
+        subscribers: Vec<SharedSubscriber>,
+        lifecycle: Arc<Lifecycle>,
+    ) -> Result<Self, EventLoopError> {
         let control = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
         let shared = Arc::new(Shared {
             phase: Mutex::new(Phase::Serving),
@@ -53,12 +62,13 @@ impl EventLoop {
         let thread = std::thread::Builder::new().name("vmio".to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || {
-                while shared.lock().ne(&Phase::Ending) {
-                    if let Err(error) = manager.run() {
-                        error!(?error, "device event loop failed; the VM's devices have stopped");
-                        return;
-                    }
+                let serve = AssertUnwindSafe(|| shared.serve(&mut manager));
+                if !matches!(catch_unwind(serve), Ok(Ok(()))) {
+                    error!("the device event loop failed; the VM stops");
+                    lifecycle.stop(StopReason::DeviceFailed);
                 }
+                *shared.lock() = Phase::Ended;
+                shared.changed.notify_all();
             }
         })?;
         Ok(Self {
@@ -95,7 +105,11 @@ impl EventLoop {
 
 impl Drop for EventLoop {
     fn drop(&mut self) {
-        *self.shared.lock() = Phase::Ending;
+        let mut phase = self.shared.lock();
+        if *phase != Phase::Ended {
+            *phase = Phase::Ending;
+        }
+        drop(phase);
         self.shared.changed.notify_all();
         self.shared.wake();
         if let Some(thread) = self.thread.take() {
@@ -106,6 +120,13 @@ impl Drop for EventLoop {
 }
 
 impl Shared {
+    fn serve(&self, manager: &mut EventManager<SharedSubscriber>) -> Result<(), event_manager::Error> {
+        while *self.lock() != Phase::Ending {
+            manager.run()?;
+        }
+        Ok(())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Phase> {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -178,7 +199,8 @@ mod tests {
             doorbell: doorbell.try_clone().unwrap(),
             rung,
         };
-        let event_loop = EventLoop::spawn(vec![Arc::new(Mutex::new(counter))]).unwrap();
+        let event_loop =
+            EventLoop::spawn(vec![Arc::new(Mutex::new(counter))], Arc::new(Lifecycle::new())).unwrap();
         doorbell.write(1).unwrap();
         assert_eq!(served.recv().unwrap(), 1);
         event_loop.hold();
@@ -191,8 +213,33 @@ mod tests {
 
     #[test]
     fn a_held_loop_can_be_dropped() {
-        let event_loop = EventLoop::spawn(Vec::new()).unwrap();
+        let event_loop = EventLoop::spawn(Vec::new(), Arc::new(Lifecycle::new())).unwrap();
         event_loop.hold();
         drop(event_loop);
+    }
+
+    struct Bomb(EventFd);
+
+    impl MutEventSubscriber for Bomb {
+        fn init(&mut self, ops: &mut EventOps<'_>) {
+            ops.add(Events::new(&self.0, EventSet::IN)).unwrap();
+        }
+        fn process(&mut self, _: Events, _: &mut EventOps<'_>) {
+            panic!("a device with a bug");
+        }
+    }
+
+    #[test]
+    fn a_device_that_panics_stops_the_vm_and_blocks_nobody() {
+        let doorbell = EventFd::new(EFD_NONBLOCK).unwrap();
+        let lifecycle = Arc::new(Lifecycle::new());
+        let (heard, reasons) = mpsc::channel();
+        lifecycle.on_stop(Box::new(move |reason| heard.send(reason).unwrap()));
+        let bomb = Arc::new(Mutex::new(Bomb(doorbell.try_clone().unwrap())));
+        let event_loop = EventLoop::spawn(vec![bomb], lifecycle).unwrap();
+        doorbell.write(1).unwrap();
+        assert_eq!(reasons.recv().unwrap(), StopReason::DeviceFailed);
+        event_loop.hold();
+        event_loop.resume();
     }
 }

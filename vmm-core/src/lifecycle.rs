@@ -55,6 +55,9 @@ pub enum StopReason {
         /// The error number.
         errno: i32,
     },
+    /// A thread of the VM's devices panicked or failed: a bug here, reported by the panic hook or the log.
+    #[error("a device of the VM failed; this is a bug of the VMM")]
+    DeviceFailed,
     /// An exit that a VM of this crate cannot cause.
     #[error("unexpected exit from the guest")]
     UnexpectedExit,

@@ -128,7 +128,7 @@ impl Machine {
             .iter()
             .map(NetPort::subscriber)
             .collect::<Vec<SharedSubscriber>>();
-        let event_loop = EventLoop::spawn(subscribers)?;
+        let event_loop = EventLoop::spawn(subscribers, Arc::clone(&lifecycle))?;
         let vcpu = VcpuThread::spawn(0, vcpu, buses, Arc::clone(&lifecycle))
             .map_err(step("start the vCPU thread"))?;
         let msr_indices = Arc::clone(&hypervisor.msr_indices);

@@ -4,13 +4,14 @@
 //! read and change its state, so nothing is ever asked of a running vCPU and no lock is held across `KVM_RUN`.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::kick::{ExitFlag, ThreadId};
 use super::run_loop::{self, Buses, RunEnd};
 use super::state::Vcpu;
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Lifecycle, StopReason};
 
 /// Owner's side of a vCPU thread. Dropping it stops the vCPU and joins the thread.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ struct Mailbox {
     /// Where to kick; `None` before the thread has started and after it has ended.
     thread: Option<ThreadId>,
     exit_flag: ExitFlag,
+    /// The running vCPU is to come back. Other signals interrupt `KVM_RUN` too: a debugger's, or the shell's Ctrl-Z.
+    kicked: bool,
     ending: bool,
 }
 
@@ -53,6 +56,7 @@ impl VcpuThread {
             slot: Slot::Idle(Box::new(vcpu)),
             thread: None,
             exit_flag,
+            kicked: false,
             ending: false,
         };
         let shared = Arc::new(Shared {
@@ -72,25 +76,25 @@ impl VcpuThread {
     /// Lets the vCPU run. No effect when it runs already.
     pub(crate) fn run(&self) {
         let mut mailbox = self.shared.lock();
-        if let Slot::Idle(vcpu) = std::mem::replace(&mut mailbox.slot, Slot::Running) {
-            mailbox.slot = Slot::Ready(vcpu);
-            self.shared.changed.notify_all();
-        }
+        mailbox.slot = match std::mem::replace(&mut mailbox.slot, Slot::Running) {
+            Slot::Idle(vcpu) => Slot::Ready(vcpu),
+            slot => slot,
+        };
+        self.shared.changed.notify_all();
     }
 
     /// Stops the vCPU and waits until it has stopped; its registers are then whole. At most some tens of microseconds.
     pub(crate) fn pause(&self) {
         let mut mailbox = self.shared.lock();
         loop {
+            mailbox.slot = match std::mem::replace(&mut mailbox.slot, Slot::Running) {
+                // The thread has not taken it yet: take it back.
+                Slot::Ready(vcpu) => Slot::Idle(vcpu),
+                slot => slot,
+            };
             match mailbox.slot {
                 Slot::Idle(_) => return,
-                Slot::Ready(_) => {
-                    // The thread has not taken it yet: take it back.
-                    if let Slot::Ready(vcpu) = std::mem::replace(&mut mailbox.slot, Slot::Running) {
-                        mailbox.slot = Slot::Idle(vcpu);
-                    }
-                }
-                Slot::Running => {
+                Slot::Ready(_) | Slot::Running => {
                     mailbox.kick();
                     mailbox = self
                         .shared
@@ -128,7 +132,8 @@ impl Drop for VcpuThread {
 }
 
 impl Mailbox {
-    fn kick(&self) {
+    fn kick(&mut self) {
+        self.kicked = true;
         // SAFETY: the vCPU is dropped only together with the mailbox, so its run page is mapped.
         unsafe { self.exit_flag.set(1) };
         if let Some(thread) = self.thread {
@@ -152,14 +157,24 @@ impl Shared {
                     vcpu.about_to_run();
                     // SAFETY: `vcpu` is open; it is in this function's hands.
                     unsafe { mailbox.exit_flag.set(0) };
+                    mailbox.kicked = false;
                     drop(mailbox);
-                    let end = run_loop::run(&mut vcpu.fd, buses);
+                    // A device that panics must not take the thread with it: others wait for the vCPU to come back.
+                    let run = AssertUnwindSafe(|| run_loop::run(&mut vcpu.fd, buses));
+                    let end = catch_unwind(run).unwrap_or(RunEnd::Stopped(StopReason::DeviceFailed));
                     mailbox = self.lock();
-                    if let RunEnd::Stopped(reason) = end {
-                        lifecycle.stop(reason);
+                    match end {
+                        RunEnd::Kicked if !mailbox.kicked => Slot::Ready(vcpu),
+                        RunEnd::Kicked => {
+                            self.changed.notify_all();
+                            Slot::Idle(vcpu)
+                        }
+                        RunEnd::Stopped(reason) => {
+                            lifecycle.stop(reason);
+                            self.changed.notify_all();
+                            Slot::Idle(vcpu)
+                        }
                     }
-                    self.changed.notify_all();
-                    Slot::Idle(vcpu)
                 }
                 slot => {
                     mailbox.slot = slot;
