@@ -92,6 +92,18 @@ pub struct HostError {
 }
 
 impl HostError {
+    pub(crate) fn new(
+        what: &'static str,
+        instance: InstanceId,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            what,
+            instance,
+            source: source.into(),
+        }
+    }
+
     /// All causes in one line, outermost first.
     #[must_use]
     pub fn report(&self) -> String {

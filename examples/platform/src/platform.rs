@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proxy_buffer::{DrainReport, InvalidLimits, Limits, Proxy, TargetHandle, TcpOptions, http1_refusal};
-use scheduler::{Problem, QueueConfig, ServiceConfig, ServiceId, StartSource};
+use scheduler::{Problem, QueueConfig, ServiceConfig, ServiceId, StartConfig, StartSource};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -25,6 +25,8 @@ use crate::wake_clock::WakeClock;
 const SERVICE: ServiceId = ServiceId(1);
 /// How long [`Platform::start`] waits for the stock of shells.
 const SHELLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a start may take beside the time that the guest has for booting.
+const BOOT_MARGIN: Duration = Duration::from_secs(5);
 
 /// The platform could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -219,6 +221,8 @@ impl Platform {
     /// The state could not be kept.
     pub async fn shut_down(self) -> Result<Stopped, HostError> {
         let connections = self.proxy.drain(self.config.drain()).await;
+        // A park under way has its instance in its hands, where the host would not find it.
+        self.controller.settle().await;
         let host = self.host;
         let kept = tokio::task::spawn_blocking(move || host.shut_down()).await;
         self.controller.shut_down().await;
@@ -257,6 +261,10 @@ fn scaling(config: &Config) -> ServiceConfig {
         queue: QueueConfig {
             max_wait: config.hold(),
             ..QueueConfig::default()
+        },
+        start: StartConfig {
+            timeout: config.boot() + BOOT_MARGIN,
+            ..StartConfig::default()
         },
         ..ServiceConfig::default()
     }

@@ -1,13 +1,14 @@
 //! The shell around the scheduler: clock, timer, and who may ask.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use scheduler::{
-    Action, Event, InstanceId, RequestId, Scheduler, ServiceId, Settings, Timestamp, ValidConfig,
+    Action, Epoch, Event, InstanceId, RequestId, Scheduler, ServiceId, Settings, Timestamp, ValidConfig,
 };
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,7 +29,10 @@ pub struct Controller {
     origin: Instant,
     /// The next deadline may have come closer.
     deadline_moved: Notify,
-    pub(super) tasks: TaskTracker,
+    /// The timer, and parks and boots under way.
+    tasks: TaskTracker,
+    /// Who waits for the death of an instance.
+    pub(super) watches: TaskTracker,
     ending: CancellationToken,
 }
 
@@ -54,10 +58,18 @@ pub(super) struct Service {
 pub(super) struct Core {
     pub(super) scheduler: Scheduler,
     pub(super) requests: Requests,
-    /// The ways to running instances.
-    pub(super) links: HashMap<InstanceId, Arc<dyn GuestLink>>,
+    /// Instances that are being started, and that nobody has given up.
+    pub(super) starting: HashSet<InstanceId>,
+    pub(super) running: HashMap<InstanceId, Running>,
     /// The request that stands for all exchanges of a service that are under way.
     busy: HashMap<ServiceId, RequestId>,
+}
+
+/// An instance that runs, as far as the controller knows.
+pub(super) struct Running {
+    pub(super) link: Arc<dyn GuestLink>,
+    /// Of the last command for it.
+    pub(super) epoch: Epoch,
 }
 
 /// A request that the scheduler has admitted. Dropping it says that the request is done.
@@ -124,7 +136,8 @@ impl Controller {
         let core = Core {
             scheduler,
             requests: Requests::default(),
-            links: HashMap::new(),
+            starting: HashSet::new(),
+            running: HashMap::new(),
             busy: HashMap::new(),
         };
         let controller = Arc::new(Self {
@@ -133,6 +146,7 @@ impl Controller {
             origin,
             deadline_moved: Notify::new(),
             tasks: TaskTracker::new(),
+            watches: TaskTracker::new(),
             ending: CancellationToken::new(),
         });
         controller.execute(decided);
@@ -147,8 +161,9 @@ impl Controller {
         }
     }
 
-    /// Does what is due by time, until [`shut_down`](Self::shut_down).
+    /// Does what is due by time, until [`settle`](Self::settle).
     pub async fn run(self: Arc<Self>) {
+        let _under_way = self.tasks.token();
         loop {
             let moved = self.deadline_moved.notified();
             let deadline = self.core().scheduler.next_deadline();
@@ -222,12 +237,33 @@ impl Controller {
         Some(self.core().scheduler.why(service)?.to_string())
     }
 
-    /// Ends the timer and waits for parks and boots that are under way. The proxy must have drained, and the hosts must have put
-    /// their instances to sleep or stopped them: that ends the tasks that watch them.
-    pub async fn shut_down(&self) {
+    /// Ends the timer and waits for parks and boots that are under way. The proxy must have drained. From then on no instance
+    /// changes, and the hosts can put theirs to sleep for good.
+    pub async fn settle(&self) {
         self.ending.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    /// [Settles](Self::settle) and ends. The hosts must have put their instances to sleep or stopped them in between: that
+    /// ends the tasks that watch them.
+    pub async fn shut_down(&self) {
+        self.settle().await;
+        self.watches.close();
+        self.watches.wait().await;
+    }
+
+    /// Runs `work`, which may block, beside the caller, and then `then` with what came of it: an error if it panicked.
+    pub(super) fn beside<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce() -> T + Send + 'static,
+        then: impl FnOnce(&Arc<Self>, Result<T, JoinError>) + Send + 'static,
+    ) {
+        let controller = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let done = tokio::task::spawn_blocking(work).await;
+            then(&controller, done);
+        });
     }
 
     /// Lets the scheduler decide on `event`, and does what it decides.

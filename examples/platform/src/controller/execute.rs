@@ -7,7 +7,7 @@ use scheduler::{Action, Command, Epoch, Event, InstanceId, ServiceId, StartKind,
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
-use super::driver::{Controller, Service};
+use super::driver::{Controller, Running, Service};
 use super::requests::Refused;
 use super::status::Activity;
 use crate::host::{HostError, Parked, Started};
@@ -57,6 +57,7 @@ impl Controller {
                     epoch,
                 };
                 service.board.update(|status| status.activity = Activity::Waking);
+                self.core().starting.insert(instance);
                 match kind {
                     StartKind::Restore => self.on_started(run, kind, service.host.restore(instance)),
                     _ => self.boot(run, service),
@@ -71,8 +72,11 @@ impl Controller {
                 service,
             ),
             Command::Stop { instance, epoch } => {
-                self.forget(instance);
-                service.host.stop(instance);
+                // One that is still being started is stopped when that is done.
+                if !self.core().starting.remove(&instance) {
+                    self.forget(instance);
+                    service.host.stop(instance);
+                }
                 service.board.update(|status| status.activity = Activity::Asleep);
                 self.handle(Event::InstanceExited {
                     service: id,
@@ -89,7 +93,11 @@ impl Controller {
                     retry_after: Duration::ZERO,
                     reason: "the instance has just died".to_owned(),
                 };
-                let word = core.links.get(&instance).map(Arc::clone).ok_or(dead);
+                let word = core
+                    .running
+                    .get(&instance)
+                    .map(|running| Arc::clone(&running.link))
+                    .ok_or(dead);
                 core.requests.answer(request, word);
             }
             Command::Shed { request, retry_after } => {
@@ -107,14 +115,15 @@ impl Controller {
     }
 
     fn boot(self: &Arc<Self>, run: Run, service: &Service) {
-        let host = Arc::clone(&service.host);
-        let controller = Arc::clone(self);
-        self.tasks.spawn(async move {
-            let booted = tokio::task::spawn_blocking(move || host.boot(run.instance)).await;
-            if let Ok(booted) = booted {
+        let (host, instance) = (Arc::clone(&service.host), run.instance);
+        self.beside(
+            move || host.boot(instance),
+            move |controller, booted| {
+                let booted =
+                    booted.unwrap_or_else(|panicked| Err(HostError::new("boot", instance, panicked)));
                 controller.on_started(run, StartKind::Boot, booted);
-            }
-        });
+            },
+        );
     }
 
     fn on_started(self: &Arc<Self>, run: Run, kind: StartKind, started: Result<Started, HostError>) {
@@ -126,6 +135,15 @@ impl Controller {
         let Some(service) = self.services.get(&id) else {
             return;
         };
+        if !self.core().starting.remove(&instance) {
+            warn!(
+                service = id.0,
+                instance = instance.0,
+                "an instance was started too late and is stopped"
+            );
+            service.host.stop(instance);
+            return;
+        }
         match started {
             Ok(Started {
                 link,
@@ -134,13 +152,10 @@ impl Controller {
                 restore,
             }) => {
                 service.clock.started(load, restore);
-                self.core().links.insert(instance, link);
-                service.board.update(|status| {
-                    status.activity = Activity::Awake;
-                    match kind {
-                        StartKind::Restore => status.restores += 1,
-                        _ => status.boots += 1,
-                    }
+                self.core().running.insert(instance, Running { link, epoch });
+                service.board.started(|status| match kind {
+                    StartKind::Restore => status.restores += 1,
+                    _ => status.boots += 1,
                 });
                 self.handle(Event::InstanceReady {
                     service: id,
@@ -165,24 +180,20 @@ impl Controller {
     /// Waits for the instance's death, until it is asleep or stopped.
     fn watch(self: &Arc<Self>, run: Run, died: oneshot::Receiver<String>) {
         let controller = Arc::clone(self);
-        self.tasks.spawn(async move {
+        self.watches.spawn(async move {
             if let Ok(reason) = died.await {
-                controller.on_died(run, &reason);
+                controller.on_died(run.service, run.instance, &reason);
             }
         });
     }
 
-    fn on_died(self: &Arc<Self>, run: Run, reason: &str) {
-        let Run {
-            service: id,
-            instance,
-            epoch,
-        } = run;
-        let Some(service) = self.services.get(&id) else {
+    /// Told by whoever notices first: the one who watches the instance, or the host that was to park it.
+    fn on_died(self: &Arc<Self>, id: ServiceId, instance: InstanceId, reason: &str) {
+        let (Some(service), Some(Running { epoch, .. })) = (self.services.get(&id), self.forget(instance))
+        else {
             return;
         };
         warn!(service = id.0, instance = instance.0, reason, "an instance died");
-        self.forget(instance);
         service.host.stop(instance);
         service.clock.gave_up();
         service.board.update(|status| {
@@ -205,6 +216,17 @@ impl Controller {
             instance,
             epoch,
         } = run;
+        match self.core().running.get_mut(&instance) {
+            Some(running) => running.epoch = epoch,
+            // Its death is known, but the scheduler had decided before it was.
+            None => {
+                return self.handle(Event::InstanceExited {
+                    service: id,
+                    instance,
+                    epoch,
+                });
+            }
+        }
         let refuse = |last_activity| {
             service.board.update(|status| status.parks_refused += 1);
             self.handle(Event::ParkRefused {
@@ -222,13 +244,15 @@ impl Controller {
             Err(age) => return refuse(self.ago(age)),
         };
         service.board.update(|status| status.activity = Activity::Parking);
-        let (controller, host) = (Arc::clone(self), Arc::clone(&service.host));
-        self.tasks.spawn(async move {
-            let parked = tokio::task::spawn_blocking(move || host.park(instance)).await;
-            if let Ok(parked) = parked {
+        let host = Arc::clone(&service.host);
+        self.beside(
+            move || host.park(instance),
+            move |controller, parked| {
+                let parked =
+                    parked.unwrap_or_else(|panicked| Err(HostError::new("park", instance, panicked)));
                 controller.on_parked(run, parked, closed);
-            }
-        });
+            },
+        );
     }
 
     fn on_parked(self: &Arc<Self>, run: Run, parked: Result<Parked, HostError>, closed: Box<dyn ClosedGate>) {
@@ -271,13 +295,13 @@ impl Controller {
             }
             Err(error) => {
                 drop(closed);
-                self.on_died(run, &error.report());
+                self.on_died(id, instance, &error.report());
             }
         }
     }
 
-    fn forget(&self, instance: InstanceId) {
-        self.core().links.remove(&instance);
+    fn forget(&self, instance: InstanceId) -> Option<Running> {
+        self.core().running.remove(&instance)
     }
 
     fn ago(&self, age: Duration) -> Timestamp {

@@ -4,6 +4,8 @@ mod driver;
 mod execute;
 mod requests;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub use driver::{Admitted, Controller, ControllerError, ServiceSetup};
 pub use execute::{ClosedGate, ParkGate};

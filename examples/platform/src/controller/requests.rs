@@ -52,4 +52,9 @@ impl Requests {
     pub(super) fn forget(&mut self, id: RequestId) {
         self.waiting.remove(&id);
     }
+    /// How many wait.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
 }

@@ -83,6 +83,15 @@ impl StatusBoard {
         });
     }
 
+    /// An instance runs: what failed before is history.
+    pub(super) fn started(&self, change: impl FnOnce(&mut ServiceStatus)) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.update(|status| {
+            status.activity = Activity::Awake;
+            change(status);
+        });
+    }
+
     pub(super) fn last_failure(&self) -> Option<String> {
         self.failure
             .lock()

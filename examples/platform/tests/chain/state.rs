@@ -4,16 +4,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use platform::Activity;
 
 use crate::Test;
 use crate::client::{Client, get};
 use crate::process::Process;
+use crate::service::Service;
 
 pub(crate) const TESTS: &[Test] = &[
     ("state::goes_on_after_a_restart", goes_on_after_a_restart),
     (
         "state::of_an_instance_that_was_awake_goes_on_too",
         of_an_instance_that_was_awake_goes_on_too,
+    ),
+    (
+        "state::of_an_instance_that_is_being_parked_is_kept",
+        of_an_instance_that_is_being_parked_is_kept,
     ),
     (
         "state::damaged_files_are_replaced_with_a_warning",
@@ -85,6 +91,23 @@ fn of_an_instance_that_was_awake_goes_on_too() -> Result<()> {
             "{ended:?}"
         );
         ensure!(client.is_closed());
+    }
+    Ok(())
+}
+
+fn of_an_instance_that_is_being_parked_is_kept() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let change = |config: &mut platform::Config| {
+        config.state_dir = Some(dir.path().to_owned());
+        config.cooldown_ms = 1;
+    };
+    for count in 1..=5 {
+        let service = Service::start(change)?;
+        ensure!(service.get("/count")?.number()? == count);
+        // Much to save, so that there is time to come in between.
+        service.get("/touch?mib=16")?;
+        service.wait("parking", |status| status.activity == Activity::Parking)?;
+        ensure!(service.stop()?.kept == 1);
     }
     Ok(())
 }

@@ -1,0 +1,181 @@
+//! Instances that die, do not start, or start when nobody waits any more.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use scheduler::StartSource;
+
+use super::Desk;
+use super::fake::Plan;
+use crate::controller::{Activity, ControllerError};
+
+#[tokio::test]
+async fn a_death_is_told_once_and_the_next_request_gets_a_new_instance() {
+    let desk = Desk::new(|config| config.cooldown = None);
+    let admitted = desk.admit().await.unwrap();
+    desk.fake.die("triple fault");
+    let status = desk.until(|status| status.deaths == 1).await;
+    assert_eq!(status.activity, Activity::Asleep);
+    desk.logged("lost: triple fault").await;
+    drop(admitted);
+    let next = desk.admit().await.unwrap();
+    assert_eq!(format!("{:?}", next.link), "to 2");
+    assert_eq!(
+        desk.shut_down().await,
+        ["restore 1", "stop 1", "lost: triple fault", "restore 2"]
+    );
+}
+
+#[tokio::test]
+async fn a_death_after_a_refused_park_is_noticed() {
+    let desk = Desk::new(|config| config.cooldown = Some(Duration::from_millis(200)));
+    desk.fake.refusals.lock().unwrap().push_back(Duration::ZERO);
+    drop(desk.admit().await.unwrap());
+    desk.until(|status| status.parks_refused == 1).await;
+    desk.fake.die("triple fault");
+    desk.until(|status| status.deaths == 1).await;
+    let next = desk.admit().await.unwrap();
+    assert_eq!(format!("{:?}", next.link), "to 2");
+    desk.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_death_while_parking_is_one_death_and_opens_the_gate() {
+    let desk = Desk::new(|_| {});
+    let (go, word) = mpsc::channel();
+    desk.fake.parks.lock().unwrap().push_back(Plan::Waits(word));
+    drop(desk.admit().await.unwrap());
+    desk.logged("park 1").await;
+    // The host notices at the same time as the one who watches the instance.
+    desk.fake.die("triple fault");
+    go.send(()).unwrap();
+    desk.until(|status| status.deaths > 0).await;
+    desk.logged("open").await;
+    drop(desk.admit().await.unwrap());
+    let status = desk.until(|status| status.parks == 1).await;
+    assert_eq!((status.deaths, status.restores), (1, 2));
+    let log = desk.shut_down().await;
+    assert_eq!(
+        log.iter().filter(|entry| entry.starts_with("lost")).count(),
+        1,
+        "{log:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_failed_restore_is_followed_by_a_boot() {
+    let desk = Desk::new(|_| {});
+    desk.fake
+        .restores
+        .lock()
+        .unwrap()
+        .push_back(Plan::Fails("no memory"));
+    let admitted = desk.admit().await.unwrap();
+    assert_eq!(format!("{:?}", admitted.link), "to 2");
+    let status = desk.until(|status| status.boots == 1).await;
+    assert_eq!((status.failed_starts, status.restores), (1, 0));
+    drop(admitted);
+    desk.asleep().await;
+    desk.shut_down().await;
+}
+
+#[tokio::test]
+async fn requests_are_shed_with_the_reason_when_nothing_starts() {
+    let desk = Desk::new(|_| {});
+    desk.fake
+        .restores
+        .lock()
+        .unwrap()
+        .extend((0..9).map(|_| Plan::Fails("no memory")));
+    desk.fake
+        .boots
+        .lock()
+        .unwrap()
+        .extend((0..3).map(|_| Plan::Fails("no such kernel")));
+    let asked: Vec<_> = (0..10).map(|_| desk.ask()).collect();
+    for request in asked {
+        let error = request.await.unwrap().unwrap_err();
+        let ControllerError::Shed { reason, retry_after } = error else {
+            panic!("{error:?}");
+        };
+        assert!(
+            reason.contains("3 failed starts in a row") && reason.ends_with("no such kernel"),
+            "{reason}"
+        );
+        assert!(retry_after >= Duration::from_millis(1));
+    }
+    // Trying again later helps.
+    desk.fake.restores.lock().unwrap().clear();
+    desk.admit().await.unwrap();
+    desk.shut_down().await;
+}
+
+#[tokio::test]
+async fn what_failed_once_is_not_the_reason_for_what_fails_later() {
+    let desk = Desk::new(|config| config.queue.max_wait = Duration::from_millis(50));
+    desk.fake
+        .restores
+        .lock()
+        .unwrap()
+        .push_back(Plan::Fails("no memory"));
+    drop(desk.admit().await.unwrap());
+    desk.asleep().await;
+    let (go, word) = mpsc::channel();
+    desk.fake.parks.lock().unwrap().push_back(Plan::Waits(word));
+    drop(desk.admit().await.unwrap());
+    desk.until(|status| status.activity == Activity::Parking).await;
+    let error = desk.admit().await.unwrap_err();
+    assert!(
+        error.to_string().contains("limit 50 ms") && !error.to_string().contains("no memory"),
+        "{error}"
+    );
+    go.send(()).unwrap();
+    desk.asleep().await;
+    desk.shut_down().await;
+}
+
+#[tokio::test]
+async fn who_leaves_while_the_instance_starts_is_forgotten_and_it_sleeps() {
+    let desk = Desk::new(|config| config.start_from = StartSource::Image);
+    let (go, word) = mpsc::channel();
+    desk.fake.boots.lock().unwrap().push_back(Plan::Waits(word));
+    let request = desk.ask();
+    desk.logged("boot 1").await;
+    request.abort();
+    assert!(request.await.unwrap_err().is_cancelled());
+    go.send(()).unwrap();
+    let status = desk.until(|status| status.parks == 1).await;
+    assert_eq!((status.boots, status.activity), (1, Activity::Asleep));
+    assert_eq!(desk.controller.core().requests.len(), 0);
+    desk.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_boot_that_ends_too_late_is_stopped() {
+    let desk = Desk::new(|config| {
+        config.start_from = StartSource::Image;
+        config.start.timeout = Duration::from_millis(1);
+        config.start.attempts = 1;
+    });
+    let (go, word) = mpsc::channel();
+    desk.fake.boots.lock().unwrap().push_back(Plan::Waits(word));
+    let error = desk.admit().await.unwrap_err();
+    assert!(error.to_string().contains("failed start"), "{error}");
+    go.send(()).unwrap();
+    desk.logged("stop 1").await;
+    assert!(desk.fake.awake.lock().unwrap().is_empty(), "{:?}", desk.log());
+    desk.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_host_that_panics_while_parking_costs_one_instance() {
+    let desk = Desk::new(|_| {});
+    desk.fake.parks.lock().unwrap().push_back(Plan::Panics);
+    drop(desk.admit().await.unwrap());
+    desk.until(|status| status.deaths == 1).await;
+    let next = desk.admit().await.unwrap();
+    assert_eq!(format!("{:?}", next.link), "to 2");
+    drop(next);
+    desk.asleep().await;
+    desk.shut_down().await;
+}

@@ -1,0 +1,209 @@
+//! A host and a gate that do as they are told and write down what they were asked.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use scheduler::InstanceId;
+use tokio::sync::{oneshot, watch};
+
+use crate::controller::{ClosedGate, ParkGate};
+use crate::host::{GuestLink, HostError, InstanceHost, Parked, Started};
+
+/// How the next call of a kind goes; those that nobody planned go well.
+pub(super) enum Plan {
+    Fails(&'static str),
+    /// Parking only: the instance is not quiet.
+    Busy,
+    /// Goes well, or badly if the sender is dropped, once it is told.
+    Waits(mpsc::Receiver<()>),
+    Panics,
+}
+
+/// Host and gate of one service.
+pub(super) struct Fake {
+    log: watch::Sender<Vec<String>>,
+    pub(super) restores: Mutex<VecDeque<Plan>>,
+    pub(super) boots: Mutex<VecDeque<Plan>>,
+    pub(super) parks: Mutex<VecDeque<Plan>>,
+    /// How long ago something happened at the gate, for each refusal to close it.
+    pub(super) refusals: Mutex<VecDeque<Duration>>,
+    pub(super) awake: Mutex<HashMap<InstanceId, oneshot::Sender<String>>>,
+    /// Instances with a command under way.
+    commanded: Mutex<HashSet<InstanceId>>,
+}
+
+/// The way to a fake instance, which its `Debug` names.
+struct Link(InstanceId);
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "to {}", self.0)
+    }
+}
+
+impl GuestLink for Link {
+    fn connect(&self) -> io::Result<UnixStream> {
+        Ok(UnixStream::pair()?.0)
+    }
+}
+
+impl Fake {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            log: watch::Sender::new(Vec::new()),
+            restores: Mutex::default(),
+            boots: Mutex::default(),
+            parks: Mutex::default(),
+            refusals: Mutex::default(),
+            awake: Mutex::default(),
+            commanded: Mutex::default(),
+        })
+    }
+
+    pub(super) fn note(&self, entry: impl Into<String>) {
+        self.log.send_modify(|log| log.push(entry.into()));
+    }
+
+    pub(super) fn log(&self) -> watch::Receiver<Vec<String>> {
+        self.log.subscribe()
+    }
+
+    /// The instance that is awake dies, if one is.
+    pub(super) fn die(&self, reason: &str) {
+        let mut awake = self.awake.lock().unwrap();
+        let Some(&instance) = awake.keys().next() else {
+            return;
+        };
+        // The controller may have stopped listening.
+        let _ = awake.remove(&instance).unwrap().send(reason.to_owned());
+    }
+
+    /// Does what is planned for a command, of which an instance has one at a time.
+    fn command(
+        &self,
+        what: &'static str,
+        instance: InstanceId,
+        plan: &Mutex<VecDeque<Plan>>,
+    ) -> Result<bool, HostError> {
+        self.note(format!("{what} {instance}"));
+        assert!(
+            self.commanded.lock().unwrap().insert(instance),
+            "{what} {instance} while another command is under way"
+        );
+        let plan = plan.lock().unwrap().pop_front();
+        let fail = |cause: &str| HostError {
+            what,
+            instance,
+            source: cause.into(),
+        };
+        let done = match plan {
+            None => Ok(true),
+            Some(Plan::Busy) => Ok(false),
+            Some(Plan::Fails(cause)) => Err(fail(cause)),
+            Some(Plan::Waits(word)) => word
+                .recv()
+                .map(|()| true)
+                .map_err(|_| fail("nobody let it go on")),
+            Some(Plan::Panics) => panic!("as planned"),
+        };
+        self.commanded.lock().unwrap().remove(&instance);
+        done
+    }
+
+    fn start(&self, instance: InstanceId) -> Started {
+        let (death, died) = oneshot::channel();
+        let mut awake = self.awake.lock().unwrap();
+        awake.insert(instance, death);
+        assert!(awake.len() == 1, "{:?} are awake", awake.keys());
+        Started {
+            link: Arc::new(Link(instance)),
+            died,
+            load: Duration::ZERO,
+            restore: Duration::ZERO,
+        }
+    }
+}
+
+impl InstanceHost for Fake {
+    fn restore(&self, instance: InstanceId) -> Result<Started, HostError> {
+        self.command("restore", instance, &self.restores)?;
+        Ok(self.start(instance))
+    }
+
+    fn boot(&self, instance: InstanceId) -> Result<Started, HostError> {
+        self.command("boot", instance, &self.boots)?;
+        Ok(self.start(instance))
+    }
+
+    fn park(&self, instance: InstanceId) -> Result<Parked, HostError> {
+        if !self.command("park", instance, &self.parks)? {
+            return Ok(Parked::Busy);
+        }
+        let asleep = Parked::Asleep {
+            written_bytes: 1,
+            saved_bytes: 2,
+        };
+        let dead = || HostError {
+            what: "park",
+            instance,
+            source: "it is dead".into(),
+        };
+        self.awake
+            .lock()
+            .unwrap()
+            .remove(&instance)
+            .map(|_| asleep)
+            .ok_or_else(dead)
+    }
+
+    fn stop(&self, instance: InstanceId) {
+        self.note(format!("stop {instance}"));
+        self.awake.lock().unwrap().remove(&instance);
+    }
+
+    fn shut_down(&self) -> Result<usize, HostError> {
+        self.awake.lock().unwrap().clear();
+        Ok(0)
+    }
+}
+
+/// The gate of a fake.
+pub(super) struct FakeGate(pub(super) Arc<Fake>);
+
+impl ParkGate for FakeGate {
+    fn close(&self, _: Duration) -> Result<Box<dyn ClosedGate>, Duration> {
+        if let Some(age) = self.0.refusals.lock().unwrap().pop_front() {
+            self.0.note("refuse");
+            return Err(age);
+        }
+        self.0.note("close");
+        Ok(Box::new(FakeClosed {
+            fake: Arc::clone(&self.0),
+            asleep: false,
+        }))
+    }
+
+    fn lost(&self, reason: &str) {
+        self.0.note(format!("lost: {reason}"));
+    }
+}
+
+struct FakeClosed {
+    fake: Arc<Fake>,
+    asleep: bool,
+}
+
+impl ClosedGate for FakeClosed {
+    fn asleep(mut self: Box<Self>) {
+        self.asleep = true;
+    }
+}
+
+impl Drop for FakeClosed {
+    fn drop(&mut self) {
+        self.fake.note(if self.asleep { "asleep" } else { "open" });
+    }
+}

@@ -1,0 +1,238 @@
+//! The controller between a fake host and a fake gate.
+
+mod failures;
+mod fake;
+mod orders;
+
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use scheduler::{ServiceConfig, ServiceId, StartConfig, StartSource};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use self::fake::{Fake, FakeGate, Plan};
+use super::{Activity, Admitted, Controller, ControllerError, ServiceSetup, ServiceStatus};
+use crate::phases::WakePhases;
+use crate::wake_clock::WakeClock;
+
+const SERVICE: ServiceId = ServiceId(1);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A controller with its surroundings.
+struct Desk {
+    controller: Arc<Controller>,
+    fake: Arc<Fake>,
+    status: watch::Receiver<ServiceStatus>,
+    timer: JoinHandle<()>,
+}
+
+impl Desk {
+    fn new(change: impl FnOnce(&mut ServiceConfig)) -> Self {
+        let mut config = ServiceConfig {
+            cooldown: Some(Duration::from_millis(1)),
+            start_from: StartSource::Snapshot,
+            start: StartConfig {
+                retry_first: Duration::from_millis(1),
+                retry_cap: Duration::from_millis(2),
+                ..StartConfig::default()
+            },
+            ..ServiceConfig::default()
+        };
+        change(&mut config);
+        let fake = Fake::new();
+        let setup = ServiceSetup {
+            id: SERVICE,
+            config: config.validate().unwrap(),
+            host: Arc::clone(&fake) as _,
+            clock: Arc::new(WakeClock::new(Arc::new(WakePhases::default()))),
+        };
+        let controller = Controller::new(vec![setup]);
+        controller.set_gate(SERVICE, Arc::new(FakeGate(Arc::clone(&fake))));
+        let status = controller.status(SERVICE).unwrap();
+        let timer = tokio::spawn(Arc::clone(&controller).run());
+        Self {
+            controller,
+            fake,
+            status,
+            timer,
+        }
+    }
+
+    async fn admit(&self) -> Result<Admitted, ControllerError> {
+        timeout(PATIENCE, self.controller.admit(SERVICE))
+            .await
+            .expect("the scheduler answers every request")
+    }
+
+    /// A request that waits beside the test.
+    fn ask(&self) -> JoinHandle<Result<Admitted, ControllerError>> {
+        let controller = Arc::clone(&self.controller);
+        tokio::spawn(async move { controller.admit(SERVICE).await })
+    }
+
+    /// Waits until the status is as `is_it` wants it.
+    async fn until(&self, is_it: impl FnMut(&ServiceStatus) -> bool) -> ServiceStatus {
+        let mut status = self.status.clone();
+        match timeout(PATIENCE, status.wait_for(is_it)).await {
+            Ok(status) => *status.unwrap(),
+            Err(_) => panic!("{:?}: {:?}", self.controller.why(SERVICE), self.log()),
+        }
+    }
+
+    async fn asleep(&self) -> ServiceStatus {
+        self.until(|status| status.activity == Activity::Asleep).await
+    }
+
+    /// Waits until `entry` is in the log.
+    async fn logged(&self, entry: &str) {
+        let mut log = self.fake.log();
+        let waited = timeout(
+            PATIENCE,
+            log.wait_for(|log| log.iter().any(|noted| noted == entry)),
+        )
+        .await;
+        assert!(waited.is_ok(), "no {entry:?} in {:?}", self.log());
+    }
+
+    fn log(&self) -> Vec<String> {
+        self.fake.log().borrow().clone()
+    }
+
+    /// The host ends first, as the controller demands.
+    async fn shut_down(mut self) -> Vec<String> {
+        use crate::host::InstanceHost;
+        self.fake.shut_down().unwrap();
+        timeout(PATIENCE, self.controller.shut_down())
+            .await
+            .expect("every task ends");
+        (&mut self.timer).await.unwrap();
+        let core = self.controller.core();
+        core.scheduler.check_invariants().unwrap();
+        drop(core);
+        self.log()
+    }
+}
+
+#[tokio::test]
+async fn a_request_wakes_and_silence_parks_the_same_instance_again() {
+    let desk = Desk::new(|_| {});
+    for wakes in 1..=3 {
+        let admitted = desk.admit().await.unwrap();
+        assert_eq!(format!("{:?}", admitted.link), "to 1");
+        drop(admitted);
+        let status = desk.until(|status| status.parks == wakes).await;
+        assert_eq!(
+            (status.restores, status.activity, status.saved_bytes),
+            (wakes, Activity::Asleep, 2)
+        );
+    }
+    desk.logged("asleep").await;
+    let cycle = ["restore 1", "close", "park 1", "asleep"];
+    assert_eq!(desk.shut_down().await, cycle.repeat(3));
+}
+
+#[tokio::test]
+async fn many_requests_cause_one_restore() {
+    let desk = Desk::new(|config| config.cooldown = None);
+    let (go, word) = mpsc::channel();
+    desk.fake
+        .restores
+        .lock()
+        .unwrap()
+        .push_back(Plan::Fails("no memory"));
+    desk.fake.boots.lock().unwrap().push_back(Plan::Waits(word));
+    let asked: Vec<_> = (0..100).map(|_| desk.ask()).collect();
+    desk.logged("boot 2").await;
+    go.send(()).unwrap();
+    for request in asked {
+        request.await.unwrap().unwrap();
+    }
+    assert_eq!(desk.shut_down().await, ["restore 1", "boot 2"]);
+}
+
+#[tokio::test]
+async fn nothing_is_parked_while_exchanges_are_under_way() {
+    let desk = Desk::new(|_| {});
+    let admitted = desk.admit().await.unwrap();
+    desk.controller.busy(SERVICE);
+    drop(admitted);
+    // Many decisions later it is still awake.
+    for _ in 0..100 {
+        drop(desk.admit().await.unwrap());
+    }
+    desk.fake.note("quiet");
+    desk.controller.quiet(SERVICE);
+    desk.asleep().await;
+    assert_eq!(
+        desk.shut_down().await[..4],
+        ["restore 1", "quiet", "close", "park 1"]
+    );
+}
+
+#[tokio::test]
+async fn a_gate_that_refuses_is_asked_again_later() {
+    let desk = Desk::new(|_| {});
+    desk.fake
+        .refusals
+        .lock()
+        .unwrap()
+        .extend([Duration::ZERO, Duration::MAX]);
+    drop(desk.admit().await.unwrap());
+    let status = desk.until(|status| status.parks == 1).await;
+    assert_eq!(status.parks_refused, 2);
+    assert_eq!(
+        desk.shut_down().await[..5],
+        ["restore 1", "refuse", "refuse", "close", "park 1"]
+    );
+}
+
+#[tokio::test]
+async fn an_instance_that_is_not_quiet_runs_on_behind_an_open_gate() {
+    let desk = Desk::new(|_| {});
+    desk.fake.parks.lock().unwrap().push_back(Plan::Busy);
+    drop(desk.admit().await.unwrap());
+    let status = desk.until(|status| status.parks == 1).await;
+    assert_eq!((status.parks_refused, status.restores), (1, 1));
+    assert_eq!(
+        desk.shut_down().await[..6],
+        ["restore 1", "close", "park 1", "open", "close", "park 1"]
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_comes_while_parking_wakes_again() {
+    let desk = Desk::new(|_| {});
+    let (go, word) = mpsc::channel();
+    desk.fake.parks.lock().unwrap().push_back(Plan::Waits(word));
+    drop(desk.admit().await.unwrap());
+    desk.until(|status| status.activity == Activity::Parking).await;
+    desk.logged("park 1").await;
+    let request = desk.ask();
+    tokio::task::yield_now().await;
+    go.send(()).unwrap();
+    request.await.unwrap().unwrap();
+    let status = desk.until(|status| status.parks == 2).await;
+    assert_eq!(status.restores, 2);
+    desk.shut_down().await;
+}
+
+#[tokio::test]
+async fn shutting_down_waits_for_what_is_under_way_and_refuses_what_comes() {
+    let desk = Desk::new(|_| {});
+    let (go, word) = mpsc::channel();
+    desk.fake.parks.lock().unwrap().push_back(Plan::Waits(word));
+    drop(desk.admit().await.unwrap());
+    desk.until(|status| status.activity == Activity::Parking).await;
+    let controller = Arc::clone(&desk.controller);
+    let mut ending = tokio::spawn(async move { controller.shut_down().await });
+    assert!(
+        timeout(Duration::from_millis(20), &mut ending).await.is_err(),
+        "it ended in the midst of parking"
+    );
+    go.send(()).unwrap();
+    timeout(PATIENCE, ending).await.unwrap().unwrap();
+    assert_eq!(desk.status.borrow().parks, 1);
+    desk.shut_down().await;
+}
