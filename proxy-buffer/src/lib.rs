@@ -1,4 +1,4 @@
-//! Hold, wake once, release: a buffering proxy in front of backends that sleep.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod activate;

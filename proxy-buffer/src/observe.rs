@@ -9,8 +9,8 @@ use crate::{ActivateError, Epoch, HoldError};
 
 /// Hears what happens to targets. Every method does nothing by default; `()` observes nothing.
 ///
-/// The calls for one target come in the order of the events, because they are made while the target is locked. So
-/// they must be short (count, or send into a channel) and must not call that target's
+/// The calls for one target come in the order of the events, because all but those about connections and accepting are
+/// made while the target is locked. So they must be short (count, or send into a channel) and must not call that target's
 /// [`TargetHandle`](crate::TargetHandle).
 pub trait Observer<K>: Send + Sync + 'static {
     /// A client connected to `key`'s listener.

@@ -69,7 +69,7 @@ pub(crate) fn serve_connection<A: Activator>(
     };
     let shared = target.shared().clone();
     let session = async move {
-        let session = Session::new(slot.target.clone(), options, client);
+        let mut session = Session::new(slot.target.clone(), options, client);
         let outcome = match refused {
             None => session.run().await,
             Some(why) => session.refuse(why).await,

@@ -2,7 +2,7 @@
 
 use std::{
     future::poll_fn,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
 };
@@ -93,15 +93,20 @@ impl<A: Activator, C: Stream> Session<A, C> {
         }
     }
 
-    pub(super) async fn run(mut self) -> Outcome {
+    /// Serves the client to its end. (By reference, because each async function that takes a value keeps a copy of it.)
+    pub(super) async fn run(&mut self) -> Outcome {
         let mut signal = self.target.signal();
         if signal.borrow().stage != Stage::Open {
             signal.mark_changed();
         }
-        match self.serve(&mut signal).await {
+        let end = match self.drive(&mut signal).await {
+            Ok(()) => End::Done,
+            Err(end) => end,
+        };
+        match end {
             End::Done => Outcome::Finished,
             End::Close => {
-                self.close(None).await;
+                Box::pin(self.close(None)).await;
                 Outcome::Finished
             }
             End::Refuse(why) => self.refuse(why).await,
@@ -110,20 +115,13 @@ impl<A: Activator, C: Stream> Session<A, C> {
     }
 
     /// Turns the client away. The refusal has been reported.
-    pub(super) async fn refuse(self, why: HoldError) -> Outcome {
+    pub(super) async fn refuse(&mut self, why: HoldError) -> Outcome {
         let reply = match self.wire {
             Wire::Clean if self.down.is_empty() => (self.options.refusal)(&why),
             Wire::Clean | Wire::Written => None,
         };
-        self.close(reply).await;
+        Box::pin(self.close(reply)).await;
         Outcome::Refused
-    }
-
-    async fn serve(&mut self, signal: &mut watch::Receiver<Signal>) -> End {
-        match self.drive(signal).await {
-            Ok(()) => End::Done,
-            Err(end) => end,
-        }
     }
 
     async fn drive(&mut self, signal: &mut watch::Receiver<Signal>) -> Result<(), End> {
@@ -133,7 +131,8 @@ impl<A: Activator, C: Stream> Session<A, C> {
         };
         self.answer = Answer::Due;
         let backend = self.pass(first, signal).await?;
-        self.connect(backend, signal).await?;
+        // Boxed, because it lives for a moment and the session for long.
+        Box::pin(self.connect(backend, signal)).await?;
         loop {
             let step = tokio::select! {
                 biased;
@@ -202,8 +201,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
     ) -> Result<(), End> {
         let lineage = signal.borrow().lineage;
         let limit = self.target.shared().limits.connect_time;
-        // Boxed, because it lives for a moment and the session for long.
-        let mut connecting = Box::pin(timeout(limit, backend.connect()));
+        let mut connecting = pin!(timeout(limit, backend.connect()));
         loop {
             let connected = tokio::select! {
                 biased;
@@ -258,6 +256,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
     pub(super) fn settle(&mut self) {
         if self.answer == Answer::Given
             && self.down.is_empty()
+            && self.up.is_empty()
             && self.up.is_open()
             && self.options.open_connections == OpenConnections::KeepAcrossSleep
         {
@@ -267,23 +266,24 @@ impl<A: Activator, C: Stream> Session<A, C> {
 
     /// Closes towards the client so that `reply` arrives: a socket that is dropped with unread bytes resets the
     /// connection, and what was written last may be lost.
-    async fn close(mut self, reply: Option<Bytes>) {
+    async fn close(&mut self, reply: Option<Bytes>) {
         self.exchange = None;
         self.link = None;
+        let linger_time = self.options.linger_time;
+        let linger_bytes = u64::try_from(self.options.linger_bytes).unwrap_or(u64::MAX);
         let farewell = async {
             if let Some(reply) = reply {
                 self.client.write_all(&reply).await?;
             }
             self.client.shutdown().await?;
-            let mut drained =
-                (&mut self.client).take(u64::try_from(self.options.linger_bytes).unwrap_or(u64::MAX));
+            let mut drained = (&mut self.client).take(linger_bytes);
             while let Some(chunk) = poll_fn(|cx| poll_chunk(&mut drained, buffer::BUFFER_BYTES, cx)).await? {
                 drop(chunk);
             }
             Ok::<_, std::io::Error>(())
         };
         // Late or broken off: the connection is dropped either way.
-        let _ = Box::pin(timeout(self.options.linger_time, farewell)).await;
+        let _ = timeout(linger_time, farewell).await;
     }
 }
 

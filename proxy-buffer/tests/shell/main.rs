@@ -1,9 +1,16 @@
 //! The TCP shell on real sockets, before backends that only pretend to sleep.
 
+#[cfg(test)]
 mod drain;
+#[cfg(test)]
 mod failure;
+#[cfg(test)]
 mod hold;
+#[cfg(test)]
 mod park;
+#[cfg(test)]
 mod relay;
+#[cfg(test)]
 mod time;
+#[cfg(test)]
 mod world;
