@@ -174,6 +174,34 @@ proptest! {
     }
 }
 
+/// Rare in random orders: a permit that outlives its backend, while the next one is being parked.
+#[test]
+fn an_overtaken_permit_neither_parks_nor_wakes_the_next_backend() {
+    for overtaken in [Op::Parked, Op::Unpark] {
+        let mut driven = Driven::new();
+        let awake = [
+            Op::Enter(Entrant::Fresh, 1),
+            Op::Activated {
+                ok: true,
+                stale: false,
+            },
+            Op::End(0),
+            Op::TryPark(0),
+        ];
+        awake
+            .into_iter()
+            .chain([Op::Lost])
+            .chain(awake)
+            .for_each(|op| driven.step(op));
+        assert_eq!(driven.gate.state(), TargetState::Parking);
+        driven.step(overtaken);
+        assert_eq!(driven.gate.state(), TargetState::Parking);
+        assert_eq!(driven.out.last(), Some(&Out::Done(false)));
+        driven.step(Op::Parked);
+        assert_eq!(driven.gate.state(), TargetState::Asleep);
+    }
+}
+
 #[test]
 fn a_gate_asleep_is_small() {
     assert!(size_of::<Gate<tokio::sync::oneshot::Sender<()>, std::sync::Arc<()>>>() <= 160);

@@ -18,7 +18,7 @@ pub(super) struct Driven {
     next_waiter: u64,
     epochs: Vec<Epoch>,
     exchanges: Vec<Epoch>,
-    permit: Option<Epoch>,
+    permits: Vec<Epoch>,
     pub(super) out: Vec<Out>,
 }
 
@@ -32,7 +32,7 @@ impl Driven {
             next_waiter: 0,
             epochs: Vec::new(),
             exchanges: Vec::new(),
-            permit: None,
+            permits: Vec::new(),
             out: Vec::new(),
         }
     }
@@ -113,19 +113,21 @@ impl Driven {
                 let permit = self
                     .gate
                     .try_park(now, Duration::from_millis(quiet), last_activity);
-                self.permit = permit.ok().or(self.permit);
+                self.permits.extend(permit.ok());
                 self.out.push(Out::Parking(match permit {
                     Ok(epoch) => Ok(epoch.get()),
                     Err(busy) => Err((busy.state, busy.exchanges, busy.waiters)),
                 }));
             }
             Op::Parked => {
-                if let Some(epoch) = self.permit.take() {
+                if !self.permits.is_empty() {
+                    let epoch = self.permits.remove(0);
                     self.out.push(Out::Done(self.gate.parked(epoch, &mut actions)));
                 }
             }
             Op::Unpark => {
-                if let Some(epoch) = self.permit.take() {
+                if !self.permits.is_empty() {
+                    let epoch = self.permits.remove(0);
                     self.out
                         .push(Out::Done(self.gate.unpark(now, epoch, &mut actions)));
                 }

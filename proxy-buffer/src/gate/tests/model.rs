@@ -25,7 +25,8 @@ pub(super) struct Model {
     /// The epoch of each exchange that a session believes to have.
     exchanges: Vec<u64>,
     busy_since: u64,
-    permit: Option<u64>,
+    /// Given out and not used yet; those of a backend that was lost have no effect.
+    permits: Vec<u64>,
     pub(super) out: Vec<Out>,
 }
 
@@ -41,7 +42,7 @@ impl Model {
             next_waiter: 0,
             exchanges: Vec::new(),
             busy_since: 0,
-            permit: None,
+            permits: Vec::new(),
             out: Vec::new(),
         }
     }
@@ -135,7 +136,7 @@ impl Model {
                     false => Err((self.state(), live, self.waiting.len())),
                 }));
                 if free {
-                    self.permit = Some(self.epoch);
+                    self.permits.push(self.epoch);
                     self.phase = Phase::Parking;
                 }
             }
@@ -181,7 +182,8 @@ impl Model {
     }
 
     fn decide(&mut self, how: impl FnOnce(&mut Model)) {
-        if let Some(epoch) = self.permit.take() {
+        if !self.permits.is_empty() {
+            let epoch = self.permits.remove(0);
             let current = self.phase == Phase::Parking && self.epoch == epoch;
             self.out.push(Out::Done(current));
             if current {
