@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use proxy_buffer::{ActivateError, Activator, Backend, Epoch, Observer, ParkPermit, TargetHandle};
+use proxy_buffer::{
+    ActivateError, Activator, Backend, Epoch, Observer, ParkPermit, TargetHandle, TargetState,
+};
 use scheduler::ServiceId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
@@ -160,6 +162,8 @@ impl ParkGate for TargetGate {
     fn close(&self, quiet_for: Duration) -> Result<Box<dyn ClosedGate>, Duration> {
         match self.0.try_park(quiet_for) {
             Ok(permit) => Ok(Box::new(Closed(permit))),
+            // Everybody left while the instance woke: the gate never opened for it, and asks before it does.
+            Err(busy) if busy.state == TargetState::Asleep => Ok(Box::new(NeverOpened)),
             Err(busy) => Err(busy.last_activity_age),
         }
     }
@@ -175,4 +179,10 @@ impl ClosedGate for Closed {
     fn asleep(self: Box<Self>) {
         self.0.parked();
     }
+}
+
+struct NeverOpened;
+
+impl ClosedGate for NeverOpened {
+    fn asleep(self: Box<Self>) {}
 }

@@ -5,6 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use socket2::SockRef;
 
 /// Longer than anything here takes on the slowest machine.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
@@ -98,6 +99,11 @@ impl Client {
     /// Says that nothing more will be sent.
     pub(crate) fn finish(&mut self) -> Result<()> {
         Ok(self.stream.shutdown(Shutdown::Write)?)
+    }
+
+    /// Goes away at once: an orderly close would only say that nothing more will be sent.
+    pub(crate) fn leave(self) -> Result<()> {
+        Ok(SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))?)
     }
 
     /// The next reply; it must say how long it is.

@@ -68,7 +68,9 @@ fn clients_that_leave_are_forgotten_and_cost_the_others_nothing() -> Result<()> 
             let mut client = service.client()?;
             client.send(request("/count"))?;
             staying.push(client);
-            service.client()?.send(request("/count"))?;
+            let mut leaving = service.client()?;
+            leaving.send(request("/count"))?;
+            leaving.leave()?;
         }
         for client in &mut staying {
             last = last.max(client.receive()?.number()?);
@@ -91,7 +93,9 @@ fn when_all_have_left_the_instance_sleeps() -> Result<()> {
     let service = Service::start(|config| config.cooldown_ms = 1)?;
     for _ in 0..50 {
         service.asleep()?;
-        service.client()?.send(request("/count"))?;
+        let mut leaving = service.client()?;
+        leaving.send(request("/count"))?;
+        leaving.leave()?;
     }
     service.asleep()?;
     let count = service.get("/count")?.number()?;

@@ -1,7 +1,7 @@
 //! A host and a gate that do as they are told and write down what they were asked.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -11,6 +11,9 @@ use tokio::sync::{oneshot, watch};
 
 use crate::controller::{ClosedGate, ParkGate};
 use crate::host::{GuestLink, HostError, InstanceHost, Parked, Started};
+
+/// What every fake instance answers.
+pub(super) const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes";
 
 /// How the next call of a kind goes; those that nobody planned go well.
 pub(super) enum Plan {
@@ -46,7 +49,15 @@ impl std::fmt::Debug for Link {
 
 impl GuestLink for Link {
     fn connect(&self) -> io::Result<UnixStream> {
-        Ok(UnixStream::pair()?.0)
+        let (ours, mut theirs) = UnixStream::pair()?;
+        // Ends with the connection.
+        std::thread::spawn(move || {
+            while let Ok(1..) = theirs.read(&mut [0; 4096]) {
+                theirs.write_all(ANSWER.as_bytes())?;
+            }
+            Ok::<_, io::Error>(())
+        });
+        Ok(ours)
     }
 }
 

@@ -3,6 +3,7 @@
 mod failures;
 mod fake;
 mod orders;
+mod proxied;
 
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -30,6 +31,13 @@ struct Desk {
 
 impl Desk {
     fn new(change: impl FnOnce(&mut ServiceConfig)) -> Self {
+        let desk = Self::without_gate(change);
+        let gate = FakeGate(Arc::clone(&desk.fake));
+        desk.controller.set_gate(SERVICE, Arc::new(gate));
+        desk
+    }
+
+    fn without_gate(change: impl FnOnce(&mut ServiceConfig)) -> Self {
         let mut config = ServiceConfig {
             cooldown: Some(Duration::from_millis(1)),
             start_from: StartSource::Snapshot,
@@ -49,7 +57,6 @@ impl Desk {
             clock: Arc::new(WakeClock::new(Arc::new(WakePhases::default()))),
         };
         let controller = Controller::new(vec![setup]);
-        controller.set_gate(SERVICE, Arc::new(FakeGate(Arc::clone(&fake))));
         let status = controller.status(SERVICE).unwrap();
         let timer = tokio::spawn(Arc::clone(&controller).run());
         Self {
