@@ -15,6 +15,7 @@ mod park;
 mod proxy;
 mod signal;
 mod target;
+mod target_handle;
 mod tcp;
 mod time;
 
@@ -27,5 +28,5 @@ pub use limits::{InvalidLimits, Limits};
 pub use observe::Observer;
 pub use park::{Busy, ParkPermit};
 pub use proxy::Proxy;
-pub use target::{Counters, TargetHandle};
+pub use target_handle::{Counters, TargetHandle};
 pub use tcp::{OpenConnections, Refusal, TcpOptions, WakeOn, http1_refusal, no_refusal};

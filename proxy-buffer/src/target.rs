@@ -1,7 +1,5 @@
 //! One target: its gate under a lock, and what the gate's decisions do.
 
-mod handle;
-
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -12,9 +10,8 @@ use std::{
 
 use tokio::sync::{oneshot, watch};
 
-pub use self::handle::{Counters, TargetHandle};
 use crate::{
-    ActivateError, Activator, Busy, Epoch, HoldError, TargetState,
+    ActivateError, Activator, Busy, Counters, Epoch, HoldError, TargetState,
     activation::Activation,
     exchange::{Exchange, Passage},
     gate::{self, Action, Admitted, Edge, Entrant, Entry, Gate, WaiterId},

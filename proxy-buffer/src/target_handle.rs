@@ -2,8 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::Target;
-use crate::{Activator, Busy, ParkPermit, TargetState};
+use crate::{Activator, Busy, ParkPermit, TargetState, target::Target};
 
 /// One target of a [`Proxy`](crate::Proxy). Cheap to clone; every method is short and never blocks.
 pub struct TargetHandle<A: Activator> {
