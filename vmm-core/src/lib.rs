@@ -1,4 +1,3 @@
-//! One micro-VM on KVM.
 #![doc = include_str!("../README.md")]
 
 mod arch;
@@ -33,7 +32,7 @@ pub use irq::IrqLine;
 pub use kernel::{Entry, KernelError};
 pub use lifecycle::{Mark, StopReason, VmStatus, WaitError};
 pub use machine::CreateError;
-pub use memory::{GuestRam, ImageRegion, MapImageError, MemoryImage, ReserveError};
+pub use memory::{GuestRam, ImageRegion, MapImageError, MemoryImage, ReserveError, SlotError};
 pub use net_port::NetPortError;
 pub use paused::{Paused, SaveError};
 pub use pool::ShellPool;

@@ -22,6 +22,8 @@ use crate::virtio::{DetachedStreams, UserNetHandle};
 
 /// One micro-VM.
 ///
+/// When its guest stops for good, its network streams end; its memory stays until it is dropped.
+///
 /// Dropping it stops the guest, joins its threads and frees everything; that takes some hundred microseconds and belongs off
 /// the hot path (see [`ShellPool`](crate::ShellPool)).
 pub struct Vm {

@@ -81,7 +81,7 @@ fn wall_clock() -> Duration {
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
-    // Wraps in the year 2554.
+    // 64 bits last until the year 2554.
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 

@@ -7,4 +7,5 @@ mod slots;
 
 pub use image::{ImageRegion, MemoryImage};
 pub use ram::{GuestRam, MapImageError, ReserveError};
-pub(crate) use slots::{SlotError, register};
+pub use slots::SlotError;
+pub(crate) use slots::register;

@@ -137,7 +137,7 @@ impl GuestRam {
     /// Maps `image` over the whole of RAM, copy on write. What RAM held before is gone.
     ///
     /// Must not be called while a vCPU or a device uses the memory. Constant time; `image.populate` is only checked, and left
-    /// to [`populate`](Self::populate).
+    /// to the start of the VM.
     ///
     /// # Errors
     /// The image does not fit this RAM, its file is too short, or the kernel refused. RAM is then in an unknown state
