@@ -12,4 +12,4 @@ mod subject;
 
 pub use pieces::Pieces;
 pub use report::Report;
-pub use subject::Subject;
+pub use subject::{Subject, lack, mappable};

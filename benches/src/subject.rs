@@ -81,16 +81,22 @@ impl Subject {
 
     /// What a wake writes: the private pages of a clone that has woken and come to rest.
     fn working_set(&self) -> anyhow::Result<Vec<(GuestAddress, u64)>> {
-        let mut vm = Vm::restore(&self.hypervisor, &self.config, &self.memory, self.restore()?)?;
+        let mut vm = self.wake(&self.memory)?;
+        let paused = vm.pause()?;
+        let pages = snapshot::private_pages(paused.memory())?;
+        Ok(pages.iter().map(|run| (run.gpa, run.len_bytes)).collect())
+    }
+
+    /// One more clone, on `memory`, which holds what was saved; it has woken and come to rest again.
+    ///
+    /// # Errors
+    /// It could not be restored, or does not come to rest.
+    pub fn wake(&self, memory: &MemoryImage) -> anyhow::Result<Vm> {
+        let mut vm = Vm::restore(&self.hypervisor, &self.config, memory, self.restore()?)?;
         vm.start()?;
         vm.handle().wait_mark(MARK_RESUMED, BOOT_TIMEOUT)?;
         settle(&mut vm)?;
-        let paused = vm.pause()?;
-        let runs: Vec<_> = snapshot::private_pages(paused.memory())?
-            .iter()
-            .map(|run| (run.gpa, run.len_bytes))
-            .collect();
-        Ok(runs)
+        Ok(vm)
     }
 
     /// State to restore, for one more clone.
@@ -143,7 +149,10 @@ impl Subject {
 }
 
 /// `image` as `vmm-core` maps it; nothing is populated ahead.
-fn mappable(image: &RamImage) -> anyhow::Result<MemoryImage> {
+///
+/// # Errors
+/// The image is damaged by an absorption that failed.
+pub fn mappable(image: &RamImage) -> anyhow::Result<MemoryImage> {
     let memory = image.memory()?;
     let regions = memory.regions.iter().map(|region| ImageRegion {
         gpa: region.gpa,
@@ -184,4 +193,10 @@ fn settle(vm: &mut Vm) -> anyhow::Result<()> {
         std::thread::sleep(Duration::from_millis(1));
     }
     anyhow::bail!("the guest is not quiet {SETTLE_LOOKS} ms after it began to serve")
+}
+
+/// What KVM lacks here, if it cannot be used.
+#[must_use]
+pub fn lack() -> Option<String> {
+    Hypervisor::open().err().map(|lack| lack.to_string())
 }

@@ -19,7 +19,8 @@ pub fn restore(kvm: &Kvm, saved: &Saved) -> anyhow::Result<Pieces> {
     ram.populate(saved).context("populate the working set")?;
     let loaded = Instant::now();
     let mut machine = Machine::create(kvm, ram, saved)?;
-    // With the interrupt pending in it, the guest is runnable. What else a vCPU has, this guest has as it is after a reset.
+    // With the interrupt pending in it, the guest is runnable. A new vCPU has the rest as this guest needs it: it uses no MSR,
+    // no debug register and, across its `hlt`, no vector register.
     machine.vcpu.set_lapic(&saved.lapic).context("KVM_SET_LAPIC")?;
     machine.stamp(saved)?;
     let sync = machine.vcpu.sync_regs_mut();
