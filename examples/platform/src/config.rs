@@ -165,6 +165,25 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_shows_every_field_with_its_default() {
+        let readme = include_str!("../README.md");
+        let (_, rest) = readme.split_once("```toml\n").unwrap();
+        let (file, _) = rest.split_once("```").unwrap();
+        let shown: Config = toml::from_str(file).unwrap();
+        let default = Config::default();
+        assert_eq!(format!("{shown:?}"), format!("{default:?}"));
+        // Fields without a default value are shown as comments.
+        let shown = file.replace("# ", "");
+        for line in format!("{default:#?}").lines() {
+            let Some((field, _)) = line.trim().split_once(": ") else {
+                continue;
+            };
+            let is_shown = shown.lines().any(|line| line.starts_with(&format!("{field} = ")));
+            assert!(is_shown, "{field} is not in the README");
+        }
+    }
+
+    #[test]
     fn every_bad_value_is_named() {
         let config: Config = toml::from_str("memory_mib = 1\ncooldown_ms = 0\nshells = 0").unwrap();
         let message = config.validate().unwrap_err().to_string();

@@ -1,8 +1,5 @@
-//! The whole chain: a self-hosted millisecond cloud on micro-VMs, to be run or embedded.
-//!
-//! [`Platform::start`] boots a guest once, snapshots it, and serves: a request that arrives while the instance sleeps is held
-//! by the proxy, the scheduler decides, the instance is restored into a VM made ahead, and answers. Quiet again for its
-//! cooldown, it is parked. The pieces are replaceable through [`InstanceHost`], [`GuestLink`] and [`ParkGate`].
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
 pub mod cli;
 mod config;

@@ -1,6 +1,6 @@
 //! Clients that do not mean well, or are many.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::Test;
 use crate::client::{Client, request};
@@ -10,6 +10,10 @@ pub(crate) const TESTS: &[Test] = &[
     (
         "hostile::connections_that_say_nothing_wake_nothing",
         connections_that_say_nothing_wake_nothing,
+    ),
+    (
+        "hostile::more_clients_than_the_guest_takes_are_answered_or_refused",
+        more_clients_than_the_guest_takes_are_answered_or_refused,
     ),
     (
         "hostile::garbage_is_answered_or_closed_and_harms_nobody",
@@ -40,6 +44,48 @@ fn connections_that_say_nothing_wake_nothing() -> Result<()> {
     ensure!(service.asleep()?.restores == 2);
     service.stop()?;
     Ok(())
+}
+
+fn more_clients_than_the_guest_takes_are_answered_or_refused() -> Result<()> {
+    // Four descriptors for each client, as both ends are here.
+    if descriptors()? < 4_000 {
+        eprintln!("too few open files are allowed: raise `ulimit -n` to 4000");
+        return Ok(());
+    }
+    // The guest takes 512 connections at once.
+    let service = Service::start(|config| config.cooldown_ms = 50)?;
+    let mut clients = (0..900).map(|_| service.client()).collect::<Result<Vec<_>>>()?;
+    for client in &mut clients {
+        client.send(request("/count"))?;
+    }
+    let (mut answered, mut refused) = (0, 0);
+    for (number, client) in clients.iter_mut().enumerate() {
+        let reply = client
+            .receive()
+            .with_context(|| format!("client {number}, {answered} answered, {refused} refused"))?;
+        match reply.status {
+            200 => answered += 1,
+            502 | 503 => refused += 1,
+            _ => anyhow::bail!("{reply:?}"),
+        }
+    }
+    eprintln!("of 900 clients that stay connected, {answered} were answered and {refused} refused");
+    ensure!(answered >= 256, "{answered} of 900 were answered");
+    drop(clients);
+    ensure!(service.get("/count")?.number()? == answered + 1);
+    ensure!(service.asleep()?.deaths == 0);
+    service.stop()?;
+    Ok(())
+}
+
+/// How many files this process may have open.
+fn descriptors() -> Result<u64> {
+    let limits = std::fs::read_to_string("/proc/self/limits")?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
+    let soft = line.and_then(|line| line.split_ascii_whitespace().next());
+    Ok(soft.context("a limit of open files")?.parse().unwrap_or(u64::MAX))
 }
 
 fn garbage_is_answered_or_closed_and_harms_nobody() -> Result<()> {
