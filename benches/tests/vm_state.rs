@@ -1,4 +1,4 @@
-//! The sections of a VM's state are those of docs/vm-state.md: `vmm-core` and the floor read the same bytes alike.
+//! The floor and `vmm-core` read the same sections alike, those of docs/vm-state.md.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 

@@ -96,7 +96,8 @@ impl Saved {
     }
 }
 
-/// Makes the interrupt of a redirection entry pending in `lapic`, as if its pin had been pulsed (Intel SDM 3A, 12.8.4).
+/// Makes the interrupt of a redirection entry pending in `lapic`, as if its pin had been pulsed (Intel SDM 3A, "Interrupt
+/// Acceptance for Fixed Interrupts").
 fn raise(lapic: &mut kvm_lapic_state, entry: u64) -> anyhow::Result<()> {
     let masked = entry & 1 << 16 != 0;
     ensure!(
