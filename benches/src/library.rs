@@ -1,8 +1,9 @@
 //! The library's side: the same guest, restored with `vmm-core`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use vmm_core::{MARK_RESUMED, Shell, Vm};
+use vmm_core::{MARK_RESUMED, Shell, Template, Vm};
 
 use crate::{Pieces, Subject};
 
@@ -14,11 +15,43 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 /// KVM refused a step.
 pub fn shell(subject: &Subject) -> anyhow::Result<Shell> {
+    let template = Template::from(Arc::clone(subject.state()));
     Ok(Shell::new(
         subject.hypervisor(),
         subject.vm_config(),
-        Some(subject.state()),
+        Some(&template),
     )?)
+}
+
+/// Like [`shell`], with the pages touched that the guest will touch.
+///
+/// # Errors
+/// KVM refused a step.
+pub fn touched_shell(subject: &Subject) -> anyhow::Result<Shell> {
+    let touched = subject.touched().to_vec();
+    let template = Template {
+        state: Arc::clone(subject.state()),
+        touched,
+    };
+    Ok(Shell::new(
+        subject.hypervisor(),
+        subject.vm_config(),
+        Some(&template),
+    )?)
+}
+
+/// Copies the guest into `shell` and starts it: the time from the call to the arrival of mark 5. The VM is dropped off the clock.
+///
+/// # Errors
+/// The guest was not restored, or did not run.
+pub fn fill(subject: &Subject, shell: Shell) -> anyhow::Result<Pieces> {
+    let saved = subject.restore()?;
+    let begun = Instant::now();
+    let shell = shell.fill(subject.compact().runs())?;
+    let loaded = Instant::now();
+    let vm = shell.restore(saved)?;
+    let restored = Instant::now();
+    Ok(Pieces::between(begun, loaded, restored, run_to_mark(&vm)?))
 }
 
 /// Restores the guest into `shell` and starts it, as [`Shell::adopt`] and [`Vm::start`] do: the time from the call to the

@@ -65,6 +65,7 @@ impl Report {
         let Samples {
             floor,
             library,
+            filled,
             cold_floor,
             cold_library,
         } = &self.samples;
@@ -86,6 +87,8 @@ impl Report {
             "floor_us": spread(floor),
             "restore_us": spread(library),
             "ratio_p50": ratio(p50, library, floor),
+            "filled_us": spread(filled),
+            "filled_ratio_p50": ratio(p50, filled, floor),
             "cold_floor_us": p50(&cold_floor.total),
             "cold_us": p50(&cold_library.total),
             "cold_ratio_p50": ratio(p50, cold_library, cold_floor),
@@ -99,6 +102,7 @@ impl fmt::Display for Report {
         let Samples {
             floor,
             library,
+            filled,
             cold_floor,
             cold_library,
         } = &self.samples;
@@ -121,7 +125,8 @@ impl fmt::Display for Report {
             },
         ) in [
             ("into a VM made ahead: floor", floor),
-            ("into a VM made ahead: vmm-core", library),
+            ("into a VM made ahead: mapped", library),
+            ("into a VM made ahead: copied", filled),
             ("into a new VM: floor", cold_floor),
             ("into a new VM: vmm-core", cold_library),
         ] {

@@ -67,8 +67,10 @@ fn nanoseconds(took: Duration) -> u64 {
 pub struct Samples {
     /// Into a VM made ahead, system calls only.
     pub floor: Spread,
-    /// Into a VM made ahead, `vmm-core`.
+    /// Into a VM made ahead, `vmm-core`, mapped like the floor.
     pub library: Spread,
+    /// Into a VM made ahead whose pages were touched ahead, `vmm-core`, copied.
+    pub filled: Spread,
     /// Into a new VM, system calls only.
     pub cold_floor: Spread,
     /// Into a new VM, `vmm-core`.
@@ -85,15 +87,18 @@ pub fn measure(subject: &Subject, rounds: Rounds, mut progress: impl FnMut()) ->
     let mut samples = Samples {
         floor: Spread::new()?,
         library: Spread::new()?,
+        filled: Spread::new()?,
         cold_floor: Spread::new()?,
         cold_library: Spread::new()?,
     };
     for round in 0..rounds.warm_up.saturating_add(rounds.warm) {
         let floor = WarmShell::new(&kvm, &saved)?.restore(&saved)?;
         let library = library::adopt(subject, library::shell(subject)?)?;
+        let filled = library::fill(subject, library::touched_shell(subject)?)?;
         if round >= rounds.warm_up {
             samples.floor.record(floor);
             samples.library.record(library);
+            samples.filled.record(filled);
             progress();
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use snapshot::{RamImage, Section, SectionKind};
+use snapshot::{CompactImage, PageRuns, RamImage, Section, SectionKind};
 use vm_memory::{FileOffset, GuestAddress};
 use vmm_core::{
     DetachedStreams, GenerationId, Hypervisor, ImageRegion, MARK_RESUMED, MARK_SERVING, MemoryImage, Restore,
@@ -20,16 +20,23 @@ const BOOT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Looks, one a millisecond, before a guest that never rests is an error.
 const SETTLE_LOOKS: u32 = 1000;
 
+/// GPA ranges: first byte, bytes.
+type Ranges = Vec<(GuestAddress, u64)>;
+
 /// The demo guest, saved while it rests: state decoded and as sections, memory in a memfd.
 #[derive(Debug)]
 pub struct Subject {
     hypervisor: Hypervisor,
     config: VmConfig,
-    state: VmState,
+    state: Arc<VmState>,
     sections: Vec<StateSection>,
     memory: MemoryImage,
     /// Owns the memfd that `memory` names.
     image: RamImage,
+    /// The same memory as bytes.
+    compact: CompactImage,
+    /// What a clone has touched when it has woken and come to rest.
+    touched: Vec<(GuestAddress, u64)>,
 }
 
 impl Subject {
@@ -58,7 +65,7 @@ impl Subject {
         let config = Self::config();
         let mut vm = boot_until_quiet(&hypervisor, &config)?;
         let paused = vm.pause()?;
-        let state = paused.save()?;
+        let state = Arc::new(paused.save()?);
         let sections = state.to_sections()?;
         let kept = sections.iter().map(|section| Section {
             kind: SectionKind(section.kind.number()),
@@ -67,6 +74,8 @@ impl Subject {
         });
         let image = RamImage::capture(paused.memory(), kept.collect())?;
         let memory = mappable(&image)?;
+        let compact = CompactImage::capture(paused.memory(), MEMORY_BYTES)?
+            .context("a guest is no larger than its memory")?;
         let mut subject = Self {
             hypervisor,
             config,
@@ -74,17 +83,20 @@ impl Subject {
             sections,
             memory,
             image,
+            compact,
+            touched: Vec::new(),
         };
-        subject.memory.populate = subject.working_set()?;
+        (subject.memory.populate, subject.touched) = subject.working_set()?;
         Ok(subject)
     }
 
-    /// What a wake writes: the private pages of a clone that has woken and come to rest.
-    fn working_set(&self) -> anyhow::Result<Vec<(GuestAddress, u64)>> {
+    /// What a wake writes and what it touches: the private and all pages of a clone that has woken and come to rest.
+    fn working_set(&self) -> anyhow::Result<(Ranges, Ranges)> {
         let mut vm = self.wake(&self.memory)?;
         let paused = vm.pause()?;
-        let pages = snapshot::private_pages(paused.memory())?;
-        Ok(pages.iter().map(|run| (run.gpa, run.len_bytes)).collect())
+        let ranges = |pages: PageRuns| pages.iter().map(|run| (run.gpa, run.len_bytes)).collect();
+        let written = snapshot::private_pages(paused.memory())?;
+        Ok((ranges(written), ranges(snapshot::touched_pages(paused.memory())?)))
     }
 
     /// One more clone, on `memory`, which holds what was saved; it has woken and come to rest again.
@@ -125,8 +137,20 @@ impl Subject {
 
     /// The saved state.
     #[must_use]
-    pub const fn state(&self) -> &VmState {
+    pub const fn state(&self) -> &Arc<VmState> {
         &self.state
+    }
+
+    /// The saved memory as bytes.
+    #[must_use]
+    pub const fn compact(&self) -> &CompactImage {
+        &self.compact
+    }
+
+    /// What a wake touches.
+    #[must_use]
+    pub fn touched(&self) -> &[(GuestAddress, u64)] {
+        &self.touched
     }
 
     /// The saved state as bytes.

@@ -26,6 +26,6 @@ pub use image::{ImageRegion, MapError, MemoryImage};
 pub use load::{LoadError, Snapshot};
 pub use memory::MemoryError;
 pub use page_runs::{PageRun, PageRuns};
-pub use ram::{AbsorbError, Absorbed, Poisoned, RamError, RamImage};
+pub use ram::{AbsorbError, Absorbed, CompactImage, Poisoned, RamError, RamImage};
 pub use save::{Overwrite, Progress, SaveError, SaveOptions, Saved, clean_stale, save};
 pub use section::{Section, SectionKind};

@@ -64,7 +64,7 @@ fn main() -> Result<()> {
 
     // Shells are made ahead, on the pool's own thread; so are used VMs destroyed.
     let pool = ShellPool::new(Arc::clone(&hypervisor), config, 1)?;
-    pool.set_template(Arc::clone(&state));
+    pool.set_template(Arc::clone(&state).into());
     let mut wakes = Vec::with_capacity(WAKES);
     for _ in 0..WAKES {
         pool.wait_ready(1, PATIENCE)?;

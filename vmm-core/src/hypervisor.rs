@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::{Cap, Kvm};
 
+use crate::memory::RomError;
+use crate::memory::rom::Rom;
+
 /// The KVM API version every kernel since 2.6.22 reports (kernel `Documentation/virt/kvm/api.rst`, 4.1).
 const KVM_API_VERSION: i32 = 12;
 
@@ -18,6 +21,7 @@ pub struct Hypervisor {
     pub(crate) kvm: Kvm,
     pub(crate) cpuid: CpuId,
     pub(crate) msr_indices: std::sync::Arc<[u32]>,
+    pub(crate) rom: std::sync::Arc<Rom>,
     capabilities: Capabilities,
 }
 
@@ -47,13 +51,15 @@ pub enum Capability {
     MpState,
     /// Debug registers (`KVM_CAP_DEBUGREGS`).
     DebugRegs,
+    /// Memory that the guest can only read (`KVM_CAP_READONLY_MEM`).
+    ReadonlyMemory,
     /// CPUID given by the process (`KVM_CAP_EXT_CPUID`).
     ExtCpuid,
 }
 
 impl Capability {
     /// Every capability that a VM of this crate needs.
-    pub const REQUIRED: [Self; 12] = [
+    pub const REQUIRED: [Self; 13] = [
         Self::UserMemory,
         Self::SplitIrqchip,
         Self::Irqfd,
@@ -65,6 +71,7 @@ impl Capability {
         Self::VcpuEvents,
         Self::MpState,
         Self::DebugRegs,
+        Self::ReadonlyMemory,
         Self::ExtCpuid,
     ];
 
@@ -83,6 +90,7 @@ impl Capability {
             Self::VcpuEvents => "KVM_CAP_VCPU_EVENTS",
             Self::MpState => "KVM_CAP_MP_STATE",
             Self::DebugRegs => "KVM_CAP_DEBUGREGS",
+            Self::ReadonlyMemory => "KVM_CAP_READONLY_MEM",
             Self::ExtCpuid => "KVM_CAP_EXT_CPUID",
         }
     }
@@ -100,6 +108,7 @@ impl Capability {
             Self::VcpuEvents => Cap::VcpuEvents,
             Self::MpState => Cap::MpState,
             Self::DebugRegs => Cap::Debugregs,
+            Self::ReadonlyMemory => Cap::ReadonlyMem,
             Self::ExtCpuid => Cap::ExtCpuid,
         }
     }
@@ -169,6 +178,9 @@ pub enum OpenError {
         /// All that are missing.
         missing: Vec<Capability>,
     },
+    /// The pages that shells warm up on could not be made.
+    #[error("make the warm-up pages")]
+    Rom(#[source] RomError),
     /// A query about the host failed.
     #[error("ask KVM for {what}")]
     Query {
@@ -231,6 +243,7 @@ impl Hypervisor {
             })?
             .as_slice()
             .into();
+        let rom = Rom::new().map_err(OpenError::Rom)?.into();
         let capabilities = Capabilities {
             max_vcpus: kvm.get_max_vcpus(),
             max_memory_slots: kvm.get_nr_memslots(),
@@ -240,6 +253,7 @@ impl Hypervisor {
             kvm,
             cpuid,
             msr_indices,
+            rom,
             capabilities,
         })
     }

@@ -32,11 +32,13 @@ pub use irq::IrqLine;
 pub use kernel::{Entry, KernelError};
 pub use lifecycle::{Mark, StopReason, VmStatus, WaitError};
 pub use machine::CreateError;
-pub use memory::{GuestRam, ImageRegion, MapImageError, MemoryImage, ReserveError, SlotError};
+pub use memory::{
+    FillError, GuestRam, ImageRegion, MapImageError, MemoryImage, ReserveError, RomError, SlotError,
+};
 pub use net_port::NetPortError;
 pub use paused::{Paused, SaveError};
 pub use pool::ShellPool;
-pub use shell::{LoadedShell, Shell, ShellError};
+pub use shell::{LoadedShell, Shell, ShellError, Template};
 pub use state::{StateError, StateKind, StateSection, VmState};
 pub use vcpu::{VcpuStateError, VcpuStateErrorKind};
 pub use virtio::{

@@ -17,7 +17,8 @@ use crate::event_loop::{EventLoop, EventLoopError, SharedSubscriber};
 use crate::hypervisor::Hypervisor;
 use crate::irq::IrqLine;
 use crate::lifecycle::Lifecycle;
-use crate::memory::{GuestRam, ReserveError, SlotError, layout, register};
+use crate::memory::rom::Rom;
+use crate::memory::{GuestRam, ReserveError, SlotError, layout, register, register_rom};
 use crate::net_port::{NetPort, NetPortError};
 use crate::vcpu::{Buses, Vcpu, VcpuStateError, VcpuThread, install_kick_signal};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
@@ -83,6 +84,15 @@ pub(crate) struct Machine {
     pub(crate) cpuid: CpuId,
     pub(crate) msr_indices: Arc<[u32]>,
     pub(crate) ram: GuestRam,
+    /// Kept mapped for the VM.
+    _rom: Option<Arc<Rom>>,
+}
+
+/// Whether a machine has the pages that shells warm up on. Their slot costs what a slot costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WarmUp {
+    Never,
+    Ahead,
 }
 
 /// The devices whose state is saved, or that others talk to.
@@ -101,6 +111,7 @@ impl Machine {
         hypervisor: &Hypervisor,
         config: &VmConfig,
         cpuid: Option<&CpuId>,
+        warm_up: WarmUp,
     ) -> Result<Self, CreateError> {
         install_kick_signal().map_err(step("install the kick signal's handler"))?;
         let ram = GuestRam::reserve(config.memory_bytes)?;
@@ -110,6 +121,11 @@ impl Machine {
         // SAFETY: `ram` is a field of the returned machine that is dropped after everything that can run guest code, and on an
         // early return no vCPU exists that could.
         unsafe { register(&vm, &ram) }?;
+        let rom = (warm_up == WarmUp::Ahead).then(|| Arc::clone(&hypervisor.rom));
+        if let Some(rom) = &rom {
+            // SAFETY: the returned machine holds `rom` as long as anything that can run guest code; see above.
+            unsafe { register_rom(&vm, rom) }?;
+        }
         split_irqchip(&vm)?;
 
         let fd = vm.create_vcpu(0).map_err(step("KVM_CREATE_VCPU"))?;
@@ -140,6 +156,7 @@ impl Machine {
             cpuid,
             msr_indices,
             ram,
+            _rom: rom,
         })
     }
 }

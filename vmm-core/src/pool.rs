@@ -10,8 +10,7 @@ use tracing::{debug, warn};
 
 use crate::config::VmConfig;
 use crate::hypervisor::Hypervisor;
-use crate::shell::{Shell, ShellError};
-use crate::state::VmState;
+use crate::shell::{Shell, ShellError, Template};
 use crate::vm::Vm;
 
 /// Longest pause between two attempts to make a shell while they fail.
@@ -20,7 +19,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// Keeps `target` shells of one shape ready.
 ///
 /// [`take`](Self::take) and [`retire`](Self::retire) never block on KVM: making and destroying VMs is done by the pool's
-/// thread, one at a time. A shell costs about 0.6 MB of host memory and two threads.
+/// thread, one at a time. A shell costs about 0.6 MB of host memory, what its
+/// template touches, and two threads.
 #[derive(Debug)]
 pub struct ShellPool {
     shared: Arc<Shared>,
@@ -39,7 +39,7 @@ struct Stock {
     ready: VecDeque<Shell>,
     retired: Vec<Vm>,
     target: usize,
-    template: Option<Arc<VmState>>,
+    template: Option<Template>,
     /// Counts templates, so that a shell begun for the last one is not kept for the next.
     template_epoch: u64,
     last_error: Option<Arc<ShellError>>,
@@ -48,7 +48,7 @@ struct Stock {
 }
 
 enum Chore {
-    Make(Option<Arc<VmState>>, u64),
+    Make(Option<Template>, u64),
     Destroy(Vec<Vm>),
     End,
 }
@@ -84,7 +84,7 @@ impl ShellPool {
     }
 
     /// Makes later shells from `template` (see [`Shell::new`]) and replaces the ones in stock.
-    pub fn set_template(&self, template: Arc<VmState>) {
+    pub fn set_template(&self, template: Template) {
         let mut stock = self.shared.lock();
         stock.template = Some(template);
         stock.template_epoch += 1;
@@ -155,7 +155,7 @@ impl Shared {
         loop {
             match self.next_chore() {
                 Chore::Make(template, epoch) => {
-                    let made = Shell::new(hypervisor, config, template.as_deref());
+                    let made = Shell::new(hypervisor, config, template.as_ref());
                     self.put(made, epoch);
                 }
                 Chore::Destroy(retired) => {

@@ -12,8 +12,8 @@ use crate::handle::VmHandle;
 use crate::hypervisor::Hypervisor;
 use crate::kernel::{self, KernelError, Loaded};
 use crate::lifecycle::{StopReason, VmStatus};
-use crate::machine::{CreateError, Machine};
-use crate::memory::{MapImageError, MemoryImage};
+use crate::machine::{CreateError, Machine, WarmUp};
+use crate::memory::{FillError, MapImageError, MemoryImage};
 use crate::net_port::NetPortError;
 use crate::paused::Paused;
 use crate::state::VmState;
@@ -81,6 +81,9 @@ pub enum RestoreError {
     /// Memory could not be mapped.
     #[error(transparent)]
     Memory(#[from] MapImageError),
+    /// Memory could not be copied.
+    #[error(transparent)]
+    Fill(#[from] FillError),
     /// The vCPU refused its state.
     #[error(transparent)]
     Vcpu(#[from] VcpuStateError),
@@ -110,7 +113,7 @@ impl Vm {
     /// # Errors
     /// See [`BootError`].
     pub fn boot(hypervisor: &Hypervisor, config: &VmConfig, kernel: &[u8]) -> Result<Self, BootError> {
-        let machine = Machine::create(hypervisor, config, None)?;
+        let machine = Machine::create(hypervisor, config, None, WarmUp::Never)?;
         let ram = &machine.ram;
         let loaded = kernel::load(ram, kernel, config.entry)?;
         let cmdline = format!("{} {}", config.cmdline, machine.devices.cmdline());
@@ -151,7 +154,7 @@ impl Vm {
         memory: &MemoryImage,
         saved: Restore<'_>,
     ) -> Result<Self, RestoreError> {
-        let machine = Machine::create(hypervisor, config, Some(&saved.state.vcpu.cpuid))?;
+        let machine = Machine::create(hypervisor, config, Some(&saved.state.vcpu.cpuid), WarmUp::Never)?;
         machine.ram.map_image(memory)?;
         Self::adopt(machine, memory.populate.clone(), saved)
     }

@@ -140,7 +140,20 @@ impl RamImage {
     /// # Errors
     /// [`SaveError`] says which step failed. No file is left behind then.
     pub fn persist(&self, path: impl AsRef<Path>, options: SaveOptions<'_>) -> Result<Saved, SaveError> {
-        let Self { image, sections, .. } = self.whole()?;
+        self.persist_with(path, &self.sections, options)
+    }
+
+    /// Like [`persist`](Self::persist), with other sections: for a caller that keeps the state itself.
+    ///
+    /// # Errors
+    /// As [`persist`](Self::persist).
+    pub fn persist_with(
+        &self,
+        path: impl AsRef<Path>,
+        sections: &[Section],
+        options: SaveOptions<'_>,
+    ) -> Result<Saved, SaveError> {
+        let Self { image, .. } = self.whole()?;
         let regions = image.regions.iter().map(|region| (region.gpa, region.len_bytes));
         write_snapshot(path.as_ref(), image, regions, sections, options)
     }

@@ -3,9 +3,11 @@
 mod image;
 pub(crate) mod layout;
 mod ram;
+pub(crate) mod rom;
 mod slots;
 
 pub use image::{ImageRegion, MemoryImage};
-pub use ram::{GuestRam, MapImageError, ReserveError};
+pub use ram::{FillError, GuestRam, MapImageError, ReserveError};
+pub use rom::RomError;
 pub use slots::SlotError;
-pub(crate) use slots::register;
+pub(crate) use slots::{register, register_rom};

@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use vm_memory::{
-    Address, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+    Address, Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
     MemoryRegionAddress,
 };
 
@@ -93,6 +93,16 @@ pub enum MapImageError {
         #[source]
         source: io::Error,
     },
+}
+
+/// Saved pages could not be written to RAM.
+#[derive(Debug, thiserror::Error)]
+#[error("write {len_bytes} saved bytes to GPA {gpa:#x}")]
+pub struct FillError {
+    gpa: u64,
+    len_bytes: usize,
+    #[source]
+    source: vm_memory::GuestMemoryError,
 }
 
 impl GuestRam {
@@ -218,6 +228,24 @@ impl GuestRam {
         Ok(())
     }
 
+    /// Writes the pages of a saved VM into RAM that has nothing but zeroes yet. O(bytes).
+    ///
+    /// # Errors
+    /// A run is not in RAM; RAM is then in an unknown state and the VM must be thrown away.
+    pub(crate) fn fill<'a>(
+        &self,
+        runs: impl IntoIterator<Item = (GuestAddress, &'a [u8])>,
+    ) -> Result<(), FillError> {
+        for (gpa, bytes) in runs {
+            self.memory.write_slice(bytes, gpa).map_err(|source| FillError {
+                gpa: gpa.0,
+                len_bytes: bytes.len(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
     /// Gives the guest private pages in `ranges` now, so that its first accesses there do not fault one by one. The guest may
     /// run meanwhile. Only a matter of speed: what fails here is left to page faults.
     pub(crate) fn populate(&self, ranges: &[(GuestAddress, u64)]) {
@@ -280,8 +308,6 @@ fn describe(regions: impl Iterator<Item = (GuestAddress, u64)>) -> String {
 mod tests {
     use std::fs::File;
     use std::io::Write;
-
-    use vm_memory::Bytes;
 
     use super::*;
 

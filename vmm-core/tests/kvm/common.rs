@@ -5,14 +5,15 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vm_memory::{Bytes, FileOffset, GuestMemoryBackend, GuestMemoryRegion};
+use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 use vmm_core::{
     DetachedStreams, GenerationId, Hypervisor, ImageRegion, MARK_SERVING, MemoryImage, Restore, Shell,
-    StopReason, Vm, VmConfig, VmHandle, VmState,
+    StopReason, Template, Vm, VmConfig, VmHandle, VmState,
 };
 
 /// A test's name, and the test.
@@ -83,6 +84,24 @@ pub(crate) struct Saved {
     pub(crate) state: VmState,
 }
 
+impl Saved {
+    /// The pages that are not zero, as bytes.
+    pub(crate) fn runs(&self) -> Vec<(GuestAddress, Vec<u8>)> {
+        let mut runs = Vec::new();
+        for region in &self.memory.regions {
+            for offset in (0..region.len_bytes).step_by(4096) {
+                let mut page = vec![0; 4096];
+                let at = region.file.start() + offset;
+                region.file.file().read_exact_at(&mut page, at).unwrap();
+                if page.iter().any(|byte| *byte != 0) {
+                    runs.push((GuestAddress(region.gpa.0 + offset), page));
+                }
+            }
+        }
+        runs
+    }
+}
+
 /// Saves `vm`, which ends, and its open streams.
 pub(crate) fn save(mut vm: Vm) -> (Saved, DetachedStreams) {
     let (state, streams) = vm.pause().unwrap().save_with_streams().unwrap();
@@ -109,7 +128,7 @@ pub(crate) fn image_of(vm: &Vm) -> MemoryImage {
         let (gpa, len_bytes) = (region.start_addr(), region.len());
         for offset in (0..len_bytes).step_by(CHUNK) {
             memory
-                .read_slice(&mut chunk, vm_memory::GuestAddress(gpa.0 + offset))
+                .read_slice(&mut chunk, GuestAddress(gpa.0 + offset))
                 .unwrap();
             if chunk.iter().any(|&byte| byte != 0) {
                 file.write_all_at(&chunk, start + offset).unwrap();
@@ -141,9 +160,11 @@ pub(crate) enum Way {
     Shell,
     /// Into a shell that was made from the same state.
     Template,
+    /// Copied into a shell whose pages were touched ahead.
+    Filled,
 }
 
-pub(crate) const WAYS: [Way; 3] = [Way::Cold, Way::Shell, Way::Template];
+pub(crate) const WAYS: [Way; 4] = [Way::Cold, Way::Shell, Way::Template, Way::Filled];
 
 /// Restores and starts `saved`.
 pub(crate) fn restore(
@@ -162,7 +183,23 @@ pub(crate) fn restore(
     let vm = match way {
         Way::Cold => Vm::restore(hypervisor, config, &saved.memory, restore),
         Way::Shell => shell(None).adopt(&saved.memory, restore),
-        Way::Template => shell(Some(&saved.state)).adopt(&saved.memory, restore),
+        Way::Template => {
+            let template = Template::from(Arc::new(saved.state.clone()));
+            shell(Some(&template)).adopt(&saved.memory, restore)
+        }
+        Way::Filled => {
+            let runs = saved.runs();
+            let touched = runs
+                .iter()
+                .map(|(gpa, bytes)| (*gpa, bytes.len() as u64))
+                .collect();
+            let template = Template {
+                state: Arc::new(saved.state.clone()),
+                touched,
+            };
+            let runs = runs.iter().map(|(gpa, bytes)| (*gpa, bytes.as_slice()));
+            shell(Some(&template)).fill(runs).unwrap().restore(restore)
+        }
     };
     let vm = vm.unwrap_or_else(|error| panic!("{way:?}: {}", causes(&error)));
     vm.start().unwrap();

@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::FileExt;
 
+use std::sync::Arc;
+
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryBackend};
 use vmm_core::{DetachedStreams, GenerationId, ImageRegion, MapImageError, MemoryImage, Restore, Shell, Vm};
 
@@ -95,7 +97,7 @@ fn populated_pages_are_private_once_started() {
             streams: DetachedStreams::default(),
             generation: GenerationId([1; 16]),
         };
-        let vm = Shell::new(&hypervisor, &config(), Some(&state))
+        let vm = Shell::new(&hypervisor, &config(), Some(&Arc::new(state.clone()).into()))
             .unwrap()
             .adopt(&memory, restore)
             .unwrap();

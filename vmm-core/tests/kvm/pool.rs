@@ -72,7 +72,7 @@ fn a_template_replaces_the_stock() {
     let saved = saved_serving(&hypervisor(), &config());
     let pool = pool(2);
     pool.wait_ready(2, PATIENCE).unwrap();
-    pool.set_template(Arc::new(saved.state.clone()));
+    pool.set_template(Arc::new(saved.state.clone()).into());
     assert_eq!(pool.wait_ready(2, PATIENCE).unwrap(), 2);
     wait_threads(5);
     let vm = pool
@@ -125,7 +125,7 @@ fn two_hundred_wakes_leave_nothing_behind() {
     let saved = saved_serving(&hypervisor(), &config());
     let wake = |count: usize| {
         let pool = pool(2);
-        pool.set_template(Arc::new(saved.state.clone()));
+        pool.set_template(Arc::new(saved.state.clone()).into());
         for _ in 0..count {
             eventually("a shell is ready", || pool.ready() > 0);
             let shell = pool.take().unwrap();

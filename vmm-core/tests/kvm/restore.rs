@@ -1,10 +1,11 @@
 //! A saved VM goes on, wherever it is restored.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use vmm_core::{
-    DetachedStreams, GenerationId, MARK_RESUMED, MARK_SERVING, Restore, RestoreError, Shell, Spare,
+    DetachedStreams, GenerationId, MARK_RESUMED, MARK_SERVING, Restore, RestoreError, Shell, Spare, Template,
     UserNetConfig, Vm,
 };
 
@@ -49,10 +50,11 @@ fn the_counter_goes_on() {
     let vm = serving(&hypervisor, &config());
     assert_eq!(request(&vm, "/count"), "1");
     let (mut saved, _) = save(vm);
-    for n in 0..2 {
-        for (way, step) in WAYS.into_iter().zip(0..) {
+    let mut count = 1;
+    for _ in 0..2 {
+        for way in WAYS {
             let vm = restore(way, &hypervisor, &config(), &saved, DetachedStreams::default());
-            let count = 2 + 3 * n + step;
+            count += 1;
             assert_eq!(request(&vm, "/count"), count.to_string(), "{way:?}");
             assert_eq!(info(&vm, "restores"), (count - 1).to_string(), "{way:?}");
             saved = save(vm).0;
@@ -238,7 +240,8 @@ fn states_of_another_shape_are_refused() {
         matches!(error, RestoreError::Shape { what: "memory", .. }),
         "{error}"
     );
-    for template in [None, Some(&saved.state)] {
+    let template = Template::from(Arc::new(saved.state.clone()));
+    for template in [None, Some(&template)] {
         let shell = Shell::new(&hypervisor, &config().net(None), template).unwrap();
         let error = shell.adopt(&saved.memory, restore()).unwrap_err();
         assert!(

@@ -214,14 +214,14 @@ impl Controller {
             core.busy.insert(service, request);
             request
         };
-        self.handle(Event::RequestQueued { service, request });
+        self.handle_in_lock(Event::RequestQueued { service, request });
     }
 
     /// The last exchange with `service` has ended.
     pub fn quiet(self: &Arc<Self>, service: ServiceId) {
         let request = self.core().busy.remove(&service);
         if let Some(request) = request {
-            self.handle(Event::RequestDone { service, request });
+            self.handle_in_lock(Event::RequestDone { service, request });
         }
     }
 
@@ -268,16 +268,34 @@ impl Controller {
 
     /// Lets the scheduler decide on `event`, and does what it decides.
     pub(super) fn handle(self: &Arc<Self>, event: Event) {
-        let mut decided = Vec::new();
-        {
-            let mut core = self.core();
-            let before = core.scheduler.next_deadline();
-            core.scheduler.handle(self.now(), event, &mut decided);
-            if core.scheduler.next_deadline() != before {
-                self.deadline_moved.notify_one();
-            }
-        }
+        let decided = self.decide(event);
         self.execute(decided);
+    }
+
+    /// Like [`handle`](Self::handle), for a caller that holds a lock of the proxy's: what starts, parks or stops an instance is
+    /// left to a task, because it may have to tell the proxy something.
+    fn handle_in_lock(self: &Arc<Self>, event: Event) {
+        let decided = self.decide(event);
+        if decided
+            .iter()
+            .all(|action| action.command.lifecycle_of().is_none())
+        {
+            self.execute(decided);
+        } else {
+            let controller = Arc::clone(self);
+            self.tasks.spawn(async move { controller.execute(decided) });
+        }
+    }
+
+    fn decide(&self, event: Event) -> Vec<Action> {
+        let mut decided = Vec::new();
+        let mut core = self.core();
+        let before = core.scheduler.next_deadline();
+        core.scheduler.handle(self.now(), event, &mut decided);
+        if core.scheduler.next_deadline() != before {
+            self.deadline_moved.notify_one();
+        }
+        decided
     }
 
     fn execute(self: &Arc<Self>, decided: Vec<Action>) {

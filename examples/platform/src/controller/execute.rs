@@ -168,6 +168,10 @@ impl Controller {
                 warn!(error = error.report(), "an instance could not be started");
                 service.clock.gave_up();
                 service.board.failed(error.report());
+                if let Some(gate) = service.gate.get() {
+                    // What was saved is gone, and with it the connections that were kept across the sleep.
+                    gate.lost(&error.report());
+                }
                 self.handle(Event::InstanceFailed {
                     service: id,
                     instance,

@@ -10,17 +10,16 @@ use scheduler::InstanceId;
 use snapshot::{PageRuns, RamImage};
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
-use vmm_core::{DetachedStreams, GenerationId, Hypervisor, Restore, Shell, ShellPool, Vm, VmConfig};
+use vm_memory::GuestAddress;
+use vmm_core::{DetachedStreams, GenerationId, Hypervisor, Restore, Shell, ShellPool, Vm, VmConfig, VmState};
 
 use super::link::GuestPort;
-use super::parked::{ParkedVm, from_sections, mappable, to_sections};
+use super::parked::{ParkedVm, SavedMemory, mappable, ranges, to_sections, worth_having_ahead};
 use super::template::{Template, TemplateError, boot_until_serving, fingerprint, save_options};
 use crate::host::{HostError, InstanceHost, Parked, Started, causes};
 
 /// After so many wakes the working set is learnt anew: what is populated ahead counts as touched, so it only ever grows.
 const RELEARN_WAKES: u32 = 64;
-/// A working set larger than this is left to page faults: populating it all would delay the first byte.
-const POPULATE_MAX_BYTES: u64 = 1 << 20;
 const PAGE_BYTES: u64 = 4096;
 const INSTANCE_FILE: &str = "instance.snapshot";
 const TEMPLATE_FILE: &str = "template.snapshot";
@@ -53,6 +52,8 @@ pub struct MicroVmHost {
     options: MicroVmOptions,
     template: Template,
     pool: ShellPool,
+    /// What the pool's shells are made from. Guards that alone; nothing else is locked meanwhile but the pool's stock.
+    shape: Mutex<vmm_core::Template>,
     /// Guards the table alone: an instance is taken out to be worked on.
     instances: Mutex<HashMap<InstanceId, Instance>>,
     /// An instance of an earlier run of the platform, for the first start.
@@ -68,7 +69,7 @@ enum Instance {
 #[derive(Debug)]
 struct Awake {
     vm: Vm,
-    /// What the VM's memory is mapped from; `None` when it was booted.
+    /// What the VM's memory is mapped from; `None` when it was copied, or the VM booted.
     image: Option<RamImage>,
     wakes: u32,
 }
@@ -103,12 +104,19 @@ impl MicroVmHost {
         };
         let pool = ShellPool::new(Arc::clone(&hypervisor), options.vm.clone(), options.shells)
             .map_err(TemplateError::Thread)?;
-        pool.set_template(Arc::clone(&template.state));
+        // Nothing is known yet of what a guest touches when it wakes; all it has is a good guess while that is little.
+        let touched = ranges(&worth_having_ahead(template.snapshot.data_pages()));
+        let shape = vmm_core::Template {
+            state: Arc::clone(&template.state),
+            touched,
+        };
+        pool.set_template(shape.clone());
         Ok(Self {
             hypervisor,
             options,
             template,
             pool,
+            shape: Mutex::new(shape),
             instances: Mutex::new(HashMap::new()),
             kept: Mutex::new(kept),
         })
@@ -152,34 +160,40 @@ impl MicroVmHost {
             return Ok(parked);
         }
         Ok(ParkedVm {
-            image: RamImage::from_snapshot(&self.template.snapshot)?,
+            memory: SavedMemory::from_snapshot(&self.template.snapshot)?,
             state: Arc::clone(&self.template.state),
             streams: DetachedStreams::default(),
-            // Nothing is known yet of what a guest touches when it wakes; all it has is a good guess while that is little.
-            working_set: worth_populating(self.template.snapshot.data_pages()),
             wakes: 0,
         })
     }
 
     fn wake(&self, instance: InstanceId) -> Result<Started, Cause> {
         let ParkedVm {
-            image,
+            memory,
             state,
             streams,
-            working_set,
             wakes,
         } = self.take_saved(instance)?;
-        let memory = mappable(&image.memory()?, &working_set);
         let generation = GenerationId::random()?;
         let shell = match self.pool.take() {
             Some(shell) => shell,
             None => {
                 debug!(%instance, "no shell is ready; making one on the way");
-                Shell::new(&self.hypervisor, &self.options.vm, Some(&state))?
+                let shape = vmm_core::Template {
+                    state: Arc::clone(&state),
+                    touched: Vec::new(),
+                };
+                Shell::new(&self.hypervisor, &self.options.vm, Some(&shape))?
             }
         };
         let begun = Instant::now();
-        let shell = shell.load(&memory)?;
+        let (shell, image) = match memory {
+            SavedMemory::Compact(image) => (shell.fill(image.runs())?, None),
+            SavedMemory::Mapped { image, working_set } => (
+                shell.load(&mappable(&image.memory()?, &working_set))?,
+                Some(image),
+            ),
+        };
         let loaded = Instant::now();
         let vm = shell.restore(Restore {
             state: &state,
@@ -190,7 +204,7 @@ impl MicroVmHost {
         let restored = Instant::now();
         let awake = Awake {
             vm,
-            image: Some(image),
+            image,
             wakes: wakes.wrapping_add(1),
         };
         self.started(instance, awake, loaded - begun, restored - loaded)
@@ -237,51 +251,67 @@ impl MicroVmHost {
         let Awake { mut vm, image, wakes } = awake;
         let paused = vm.pause()?;
         let (state, streams) = paused.save_with_streams()?;
-        let sections = to_sections(&state)?;
+        let state = Arc::new(state);
         let mut written_bytes = 0;
-        let (image, working_set) = match image {
+        let memory = match image {
             Some(mut image) => {
-                let absorbed = image.absorb(vm.memory(), sections)?;
+                let absorbed = image.absorb(vm.memory(), Vec::new())?;
                 written_bytes = absorbed.dirty_pages * PAGE_BYTES;
-                (image, absorbed.touched)
+                let relearn = wakes % RELEARN_WAKES == RELEARN_WAKES - 1;
+                let touched = if relearn {
+                    PageRuns::default()
+                } else {
+                    absorbed.touched
+                };
+                SavedMemory::Mapped {
+                    image,
+                    working_set: worth_having_ahead(touched),
+                }
             }
-            None => (RamImage::capture(vm.memory(), sections)?, PageRuns::default()),
+            None => SavedMemory::capture(vm.memory())?,
         };
+        if matches!(memory, SavedMemory::Compact(_)) {
+            self.learn(&state, &snapshot::touched_pages(vm.memory())?);
+        }
         self.pool.retire(vm);
         let outcome = Parked::Asleep {
             written_bytes,
-            saved_bytes: image.resident_bytes()?,
-        };
-        let working_set = if wakes % RELEARN_WAKES == RELEARN_WAKES - 1 {
-            PageRuns::default()
-        } else {
-            working_set
+            saved_bytes: memory.resident_bytes()?,
         };
         Ok((
             ParkedVm {
-                image,
-                state: Arc::new(state),
+                memory,
+                state,
                 streams,
-                working_set,
                 wakes,
             },
             outcome,
         ))
     }
 
+    /// Has shells made with what a VM touched, if that is more than before. A VM from such a shell has touched all that its
+    /// shell had, so this grows, and ends when it covers the guest.
+    fn learn(&self, state: &Arc<VmState>, touched: &PageRuns) {
+        let touched = ranges(&worth_having_ahead(touched.clone()));
+        let bytes = |ranges: &[(GuestAddress, u64)]| ranges.iter().map(|(_, len)| len).sum::<u64>();
+        let mut shape = self.shape.lock().unwrap_or_else(PoisonError::into_inner);
+        if bytes(&touched) > bytes(&shape.touched) {
+            *shape = vmm_core::Template {
+                state: Arc::clone(state),
+                touched,
+            };
+            self.pool.set_template(shape.clone());
+        }
+    }
+
     fn persist(&self, parked: &ParkedVm) -> Result<(), Cause> {
         let MicroVmOptions { vm, kernel, dir, .. } = &self.options;
         let options = save_options(fingerprint(&self.hypervisor, vm, kernel)?)?;
-        parked.image.persist(dir.join(INSTANCE_FILE), options)?;
+        let sections = to_sections(&parked.state)?;
+        parked
+            .memory
+            .persist(&dir.join(INSTANCE_FILE), &sections, options)?;
         Ok(())
-    }
-}
-
-fn worth_populating(pages: PageRuns) -> PageRuns {
-    if pages.total_bytes() <= POPULATE_MAX_BYTES {
-        pages
-    } else {
-        PageRuns::default()
     }
 }
 
@@ -293,13 +323,10 @@ fn open_kept(hypervisor: &Hypervisor, options: &MicroVmOptions) -> Option<Parked
     }
     let open = || -> Result<ParkedVm, Cause> {
         let template = Template::open(hypervisor, &options.vm, &options.kernel, &path)?;
-        let image = RamImage::from_snapshot(&template.snapshot)?;
-        let state = Arc::new(from_sections(image.sections()?)?);
         Ok(ParkedVm {
-            image,
-            state,
+            memory: SavedMemory::from_snapshot(&template.snapshot)?,
+            state: template.state,
             streams: DetachedStreams::default(),
-            working_set: PageRuns::default(),
             wakes: 0,
         })
     };

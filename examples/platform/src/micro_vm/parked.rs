@@ -1,21 +1,88 @@
 //! An instance asleep: its memory image, its state, and the streams that stay open meanwhile.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use snapshot::{MemoryImage, PageRuns, RamImage, Section, SectionKind};
-use vm_memory::FileOffset;
+use snapshot::{
+    CompactImage, MemoryImage, PageRuns, RamError, RamImage, SaveOptions, Saved, Section, SectionKind,
+    Snapshot,
+};
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap};
 use vmm_core::{DetachedStreams, ImageRegion, StateError, StateKind, StateSection, VmState};
 
 /// An instance asleep. Takes no memory but this.
 #[derive(Debug)]
 pub(super) struct ParkedVm {
-    pub(super) image: RamImage,
+    pub(super) memory: SavedMemory,
     pub(super) state: Arc<VmState>,
     pub(super) streams: DetachedStreams,
-    /// What it touched the last time it was awake, and so will touch again.
-    pub(super) working_set: PageRuns,
     /// How often it has woken.
     pub(super) wakes: u32,
+}
+
+/// A sleeping instance's memory.
+#[derive(Debug)]
+pub(super) enum SavedMemory {
+    /// Little: copied into a shell whose pages were touched ahead.
+    Compact(CompactImage),
+    /// More: mapped, and what it touched the last time populated.
+    Mapped { image: RamImage, working_set: PageRuns },
+}
+
+/// More than this is mapped, not copied, and left to page faults, not populated: it would delay the first byte.
+const AHEAD_MAX_BYTES: u64 = 1 << 20;
+
+impl SavedMemory {
+    /// A snapshot's memory, for an instance to go on from.
+    pub(super) fn from_snapshot(snapshot: &Snapshot) -> Result<Self, RamError> {
+        Ok(match CompactImage::from_snapshot(snapshot, AHEAD_MAX_BYTES)? {
+            Some(image) => Self::Compact(image),
+            None => Self::Mapped {
+                image: RamImage::from_snapshot(snapshot)?,
+                working_set: PageRuns::default(),
+            },
+        })
+    }
+
+    /// The memory of a paused VM.
+    pub(super) fn capture(memory: &GuestMemoryMmap) -> Result<Self, RamError> {
+        Ok(match CompactImage::capture(memory, AHEAD_MAX_BYTES)? {
+            Some(image) => Self::Compact(image),
+            None => Self::Mapped {
+                image: RamImage::capture(memory, Vec::new())?,
+                working_set: PageRuns::default(),
+            },
+        })
+    }
+
+    pub(super) fn resident_bytes(&self) -> Result<u64, RamError> {
+        match self {
+            Self::Compact(image) => Ok(image.resident_bytes()),
+            Self::Mapped { image, .. } => image.resident_bytes(),
+        }
+    }
+
+    /// Writes it to `path` as a snapshot with `sections`.
+    pub(super) fn persist(
+        &self,
+        path: &Path,
+        sections: &[Section],
+        options: SaveOptions<'_>,
+    ) -> Result<Saved, snapshot::SaveError> {
+        match self {
+            Self::Compact(image) => image.persist(path, sections, options),
+            Self::Mapped { image, .. } => image.persist_with(path, sections, options),
+        }
+    }
+}
+
+/// `pages` if they are few enough to be worth touching or populating ahead.
+pub(super) fn worth_having_ahead(pages: PageRuns) -> PageRuns {
+    if pages.total_bytes() <= AHEAD_MAX_BYTES {
+        pages
+    } else {
+        PageRuns::default()
+    }
 }
 
 /// `image` as `vmm-core` maps it, with `working_set` to be populated.
@@ -26,8 +93,13 @@ pub(super) fn mappable(image: &MemoryImage, working_set: &PageRuns) -> vmm_core:
         file: FileOffset::from_arc(Arc::clone(&image.file), region.file_offset),
     };
     let regions = image.regions.iter().map(region).collect();
-    let populate = working_set.iter().map(|run| (run.gpa, run.len_bytes)).collect();
+    let populate = ranges(working_set);
     vmm_core::MemoryImage { regions, populate }
+}
+
+/// `pages` as `vmm-core` takes them.
+pub(super) fn ranges(pages: &PageRuns) -> Vec<(GuestAddress, u64)> {
+    pages.iter().map(|run| (run.gpa, run.len_bytes)).collect()
 }
 
 /// VM state as the snapshot crate keeps it.

@@ -65,16 +65,15 @@ pub(crate) fn sregs(entry: Loaded, reset: kvm_sregs) -> kvm_sregs {
     sregs
 }
 
-/// Real-mode special registers with flat, zero-based segments: what the stub of a [`Shell`](crate::Shell) runs in.
-pub(crate) fn real_mode_sregs(reset: kvm_sregs) -> kvm_sregs {
+/// Real-mode special registers whose code segment begins at `base`.
+pub(crate) fn real_mode_sregs(reset: kvm_sregs, base: u64) -> kvm_sregs {
     let mut sregs = reset;
-    sregs.cs.base = 0;
-    sregs.cs.selector = 0;
+    sregs.cs.base = base;
     sregs
 }
 
-/// Real-mode registers that start at `rip`.
-pub(crate) fn real_mode_regs(rip: u64) -> kvm_regs {
+/// Registers that have nothing but where to run.
+pub(crate) fn at(rip: u64) -> kvm_regs {
     kvm_regs {
         rip,
         rflags: RFLAGS_FIXED,

@@ -1,24 +1,42 @@
 //! A VM made ahead of time, waiting to become any saved VM of its shape.
 //!
 //! Everything that costs is done when the shell is made: KVM's objects, the memory slot over a reservation, doorbells,
-//! threads, the first entry into the guest. What is left for the wake is one `mmap` and the registers that differ.
+//! threads, the first entry into the guest, the pages it will touch. What is left for the wake is its memory, mapped or
+//! copied, and the registers that differ.
 
-use kvm_ioctls::VcpuExit;
-use vm_memory::{Bytes, GuestAddress};
+mod warm_up;
 
-use crate::arch::x86_64::regs;
+use std::sync::Arc;
+
+use vm_memory::GuestAddress;
+
 use crate::config::VmConfig;
 use crate::hypervisor::Hypervisor;
-use crate::machine::{CreateError, Machine};
-use crate::memory::{MapImageError, MemoryImage};
+use crate::machine::{CreateError, Machine, WarmUp};
+use crate::memory::{FillError, MapImageError, MemoryImage};
 use crate::state::VmState;
-use crate::vcpu::{Vcpu, VcpuStateError};
+use crate::vcpu::VcpuStateError;
 use crate::vm::{Restore, RestoreError, Vm};
 
-/// Where the stub runs, and what it is: `out 0x80, al`.
-const STUB: GuestAddress = GuestAddress(0x1000);
-const STUB_CODE: [u8; 2] = [0xe6, 0x80];
-const STUB_PORT: u16 = 0x80;
+/// What shells are made for: the pauses of one guest.
+#[derive(Debug, Clone)]
+pub struct Template {
+    /// One of its pauses. Adopting states that differ little from it costs almost no system call.
+    pub state: Arc<VmState>,
+    /// GPA ranges (first byte, bytes) that it touches when it wakes, in whole pages. They are mapped ahead, in the host and in
+    /// KVM, so that a VM that is [filled](Shell::fill) meets no page fault there. Costs their size in memory for each shell.
+    pub touched: Vec<(GuestAddress, u64)>,
+}
+
+/// A template that says nothing of what the guest touches.
+impl From<Arc<VmState>> for Template {
+    fn from(state: Arc<VmState>) -> Self {
+        Self {
+            state,
+            touched: Vec::new(),
+        }
+    }
+}
 
 /// A VM made ahead. [`adopt`](Self::adopt) makes it a saved one.
 #[derive(Debug)]
@@ -36,7 +54,7 @@ pub enum ShellError {
     /// The vCPU refused the stub's or the template's state.
     #[error(transparent)]
     Vcpu(#[from] VcpuStateError),
-    /// The stub could not be written or did not run to its end.
+    /// The stub did not run to its end.
     #[error("run the warm-up stub: {0}")]
     Stub(String),
     /// The template's interrupt routes were refused.
@@ -47,8 +65,7 @@ pub enum ShellError {
 impl Shell {
     /// Makes a VM of `config`'s shape and runs a stub in it, so that KVM has everything allocated.
     ///
-    /// With a `template`, the shell is put into that state already; adopting states that differ little from it (another
-    /// pause of the same guest) then costs almost no system call. Without one any state of the shape can be adopted whose
+    /// With a `template`, the shell is put into that state already. Without one any state of the shape can be adopted whose
     /// CPUID is this host's default.
     ///
     /// # Errors
@@ -56,26 +73,28 @@ impl Shell {
     pub fn new(
         hypervisor: &Hypervisor,
         config: &VmConfig,
-        template: Option<&VmState>,
+        template: Option<&Template>,
     ) -> Result<Self, ShellError> {
-        let machine = Machine::create(hypervisor, config, template.map(|state| &state.vcpu.cpuid))?;
-        machine
-            .ram
-            .memory()
-            .write_slice(&STUB_CODE, STUB)
-            .map_err(|error| ShellError::Stub(error.to_string()))?;
+        let cpuid = template.map(|template| &template.state.vcpu.cpuid);
+        let machine = Machine::create(hypervisor, config, cpuid, WarmUp::Ahead)?;
+        if let Some(Template { touched, .. }) = template {
+            machine.ram.populate(touched);
+        }
         let warmed = machine.vcpu.with_idle(|vcpu| {
             let fresh = vcpu.save(&machine.cpuid, &machine.msr_indices)?;
-            run_stub(vcpu)?;
-            // The stub changed registers only; those of the reset state are put back with everything else.
+            warm_up::first_entry(vcpu)?;
+            // The stubs change registers only; those are put back with everything else.
             match template {
-                Some(state) => vcpu.prime(&state.vcpu)?,
+                Some(Template { state, touched }) => {
+                    warm_up::touch(vcpu, &hypervisor.rom, &state.vcpu.sregs, touched)?;
+                    vcpu.prime(&state.vcpu)?;
+                }
                 None => vcpu.prime(&fresh)?,
             }
             Ok::<_, ShellError>(())
         });
         warmed.expect("a vCPU that is not run is idle")?;
-        if let Some(state) = template {
+        if let Some(Template { state, .. }) = template {
             machine
                 .devices
                 .ioapic()
@@ -83,6 +102,23 @@ impl Shell {
                 .map_err(ShellError::IoApic)?;
         }
         Ok(Self { machine })
+    }
+
+    /// Copies a saved VM's memory into this shell's: all of its pages that are not zero. O(bytes); for a small guest whose pages
+    /// were touched ahead this is several times faster than [`load`](Self::load), which maps and leaves the copying to page
+    /// faults.
+    ///
+    /// # Errors
+    /// A run is not in the VM's RAM; the shell is gone then.
+    pub fn fill<'a>(
+        self,
+        runs: impl IntoIterator<Item = (GuestAddress, &'a [u8])>,
+    ) -> Result<LoadedShell, FillError> {
+        self.machine.ram.fill(runs)?;
+        Ok(LoadedShell {
+            machine: self.machine,
+            populate: Vec::new(),
+        })
     }
 
     /// Maps a saved VM's memory over this shell's. Constant time: one mapping per RAM range.
@@ -120,24 +156,5 @@ impl LoadedShell {
     /// See [`RestoreError`]; the shell is gone then.
     pub fn restore(self, saved: Restore<'_>) -> Result<Vm, RestoreError> {
         Vm::adopt(self.machine, self.populate, saved)
-    }
-}
-
-fn run_stub(vcpu: &mut Vcpu) -> Result<(), ShellError> {
-    let kernel = |errno: kvm_ioctls::Error| ShellError::Stub(errno.to_string());
-    let sregs = vcpu.fd.get_sregs().map_err(kernel)?;
-    vcpu.enter(&regs::real_mode_regs(STUB.0), &regs::real_mode_sregs(sregs))?;
-    match vcpu.fd.run().map_err(kernel)? {
-        VcpuExit::IoOut(STUB_PORT, _) => {}
-        exit => return Err(ShellError::Stub(format!("unexpected exit {exit:?}"))),
-    }
-    // KVM finishes the port write on the next entry; that entry must not run on.
-    vcpu.fd.set_kvm_immediate_exit(1);
-    let finished = vcpu.fd.run().map(|exit| format!("{exit:?}"));
-    vcpu.fd.set_kvm_immediate_exit(0);
-    match finished {
-        Ok(exit) => Err(ShellError::Stub(format!("unexpected exit {exit}"))),
-        Err(errno) if errno.errno() == libc::EINTR => Ok(()),
-        Err(errno) => Err(kernel(errno)),
     }
 }
