@@ -63,12 +63,13 @@ impl EventLoop {
             let shared = Arc::clone(&shared);
             move || {
                 let serve = AssertUnwindSafe(|| shared.serve(&mut manager));
-                if !matches!(catch_unwind(serve), Ok(Ok(()))) {
-                    error!("the device event loop failed; the VM stops");
-                    lifecycle.stop(StopReason::DeviceFailed);
-                }
+                let served = catch_unwind(serve);
                 *shared.lock() = Phase::Ended;
                 shared.changed.notify_all();
+                if !matches!(served, Ok(Ok(()))) {
+                    error!("the device event loop failed; the VM stops");
+                    lifecycle.stop(StopReason::DeviceFailed).tell();
+                }
             }
         })?;
         Ok(Self {

@@ -24,8 +24,9 @@ impl VmHandle {
         self.lifecycle.status()
     }
 
-    /// Calls `listener` once when the VM stops for good; at once if it has. It runs on the VM's vCPU thread, so it must be
-    /// short: send into a channel, write to an eventfd.
+    /// Calls `listener` once when the VM stops for good: on the thread of the VM that noticed, or on the caller's, at once, if it
+    /// has stopped already. The VM's other listeners wait meanwhile, so it should be short; it must not drop the VM, whose
+    /// threads would then wait for themselves.
     pub fn on_stop(&self, listener: impl FnOnce(StopReason) + Send + 'static) {
         self.lifecycle.on_stop(Box::new(listener));
     }

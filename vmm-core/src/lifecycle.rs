@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -97,6 +98,23 @@ pub enum WaitError {
 /// Marks that are kept: a guest that writes on and on costs no memory.
 const MAX_MARKS: usize = 64;
 
+/// A VM that has just stopped, and who is to hear of it.
+#[must_use = "listeners wait to be told"]
+pub(crate) struct Stopped {
+    reason: StopReason,
+    listeners: Vec<StopListener>,
+}
+
+impl Stopped {
+    /// Calls the listeners. They are the user's code: one that panics does not keep the others, or this thread, from going on.
+    pub(crate) fn tell(self) {
+        for listener in self.listeners {
+            // The panic hook has reported it.
+            let _ = catch_unwind(AssertUnwindSafe(|| listener(self.reason)));
+        }
+    }
+}
+
 /// The state and progress of one VM, shared by its owner, its threads and its handles.
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
@@ -164,19 +182,20 @@ impl Lifecycle {
         progress.status
     }
 
-    /// The first reason stays.
-    pub(crate) fn stop(&self, reason: StopReason) {
+    /// The first reason stays. The caller tells the listeners once it holds no lock and nobody waits for it.
+    pub(crate) fn stop(&self, reason: StopReason) -> Stopped {
         let mut progress = self.lock();
         if matches!(progress.status, VmStatus::Stopped(_)) {
-            return;
+            return Stopped {
+                reason,
+                listeners: Vec::new(),
+            };
         }
         progress.status = VmStatus::Stopped(reason);
         let listeners = std::mem::take(&mut progress.listeners);
         drop(progress);
         self.changed.notify_all();
-        for listener in listeners {
-            listener(reason);
-        }
+        Stopped { reason, listeners }
     }
 
     /// The guest's marks, oldest first; at most the first 64.
@@ -217,8 +236,8 @@ mod tests {
     #[test]
     fn first_stop_reason_stays() {
         let lifecycle = Lifecycle::new();
-        lifecycle.stop(StopReason::TripleFault);
-        lifecycle.stop(StopReason::GuestReset);
+        lifecycle.stop(StopReason::TripleFault).tell();
+        lifecycle.stop(StopReason::GuestReset).tell();
         assert_eq!(
             lifecycle.advance(VmStatus::Running),
             VmStatus::Stopped(StopReason::TripleFault)
@@ -232,8 +251,8 @@ mod tests {
         let listener =
             |heard: std::sync::mpsc::Sender<_>| Box::new(move |reason| heard.send(reason).unwrap());
         lifecycle.on_stop(listener(heard.clone()));
-        lifecycle.stop(StopReason::TripleFault);
-        lifecycle.stop(StopReason::GuestReset);
+        lifecycle.stop(StopReason::TripleFault).tell();
+        lifecycle.stop(StopReason::GuestReset).tell();
         lifecycle.on_stop(listener(heard));
         assert_eq!(reasons.iter().collect::<Vec<_>>(), [StopReason::TripleFault; 2]);
     }
@@ -261,7 +280,7 @@ mod tests {
         assert_eq!(lifecycle.wait_mark(2, Duration::ZERO).unwrap().number, 2);
         let late = lifecycle.wait_mark(4, Duration::ZERO).unwrap_err();
         assert!(matches!(late, WaitError::TimedOut { number: 4, .. }));
-        lifecycle.stop(StopReason::TripleFault);
+        lifecycle.stop(StopReason::TripleFault).tell();
         let stopped = lifecycle.wait_mark(4, Duration::MAX).unwrap_err();
         assert!(matches!(
             stopped,

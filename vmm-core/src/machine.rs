@@ -147,6 +147,9 @@ impl Machine {
         let event_loop = EventLoop::spawn(subscribers, Arc::clone(&lifecycle))?;
         let vcpu = VcpuThread::spawn(0, vcpu, buses, Arc::clone(&lifecycle))
             .map_err(step("start the vCPU thread"))?;
+        // When the devices have failed, the guest is not to spin on without them.
+        let stop_vcpu = vcpu.stopper();
+        lifecycle.on_stop(Box::new(move |_| stop_vcpu()));
         let msr_indices = Arc::clone(&hypervisor.msr_indices);
         Ok(Self {
             vcpu,

@@ -138,11 +138,15 @@ impl NetPort {
         // Handles keep the lifecycle beyond the VM's end; they must not keep the device and guest memory as well.
         let device = Arc::downgrade(&self.device);
         lifecycle.on_stop(Box::new(move |_| {
-            if let Some(device) = device.upgrade() {
-                let mut device = device.lock().unwrap_or_else(PoisonError::into_inner);
-                // What the guest sent last is still for its peers.
-                device.kick();
-                drop(device.device_mut().backend_mut().detach());
+            let Some(device) = device.upgrade() else { return };
+            match device.lock() {
+                Ok(mut device) => {
+                    // What the guest sent last is still for its peers.
+                    device.kick();
+                    drop(device.device_mut().backend_mut().detach());
+                }
+                // The device is what has failed: it is not asked to do anything more.
+                Err(failed) => drop(failed.into_inner().device_mut().backend_mut().detach()),
             }
         }));
     }

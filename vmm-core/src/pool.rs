@@ -175,8 +175,9 @@ impl Shared {
             }
             let short = stock.ready.len() < stock.target;
             // Shells first: somebody may be about to need one, and nobody waits for a destruction. But when none can be
-            // made, what is missing may be just what used VMs hold.
-            if !stock.retired.is_empty() && (!short || stock.failures > 0) {
+            // made, what is missing may be just what used VMs hold; and when demand never ends, used VMs must not pile up.
+            let piling_up = stock.retired.len() > stock.target;
+            if !stock.retired.is_empty() && (!short || stock.failures > 0 || piling_up) {
                 return Chore::Destroy(std::mem::take(&mut stock.retired));
             }
             if short {

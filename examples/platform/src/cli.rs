@@ -98,18 +98,15 @@ impl Cli {
     /// # Errors
     /// What went wrong, for a person to read.
     pub fn run(self) -> anyhow::Result<()> {
-        match self.command {
-            Command::Demo(args) => runtime()?.block_on(demo::run(&args)),
-            Command::Serve(args) => {
-                let config = args.config()?;
-                runtime()?.block_on(serve::run(config))
-            }
-        }
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let done = match self.command {
+            Command::Demo(args) => runtime.block_on(demo::run(&args)),
+            Command::Serve(args) => runtime.block_on(serve::run(args.config()?)),
+        };
+        // What still blocks a thread, a boot that was called off by a signal for instance, is not waited for.
+        runtime.shutdown_background();
+        done
     }
-}
-
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
 #[cfg(test)]

@@ -126,7 +126,7 @@ impl Config {
         within("shells", count(self.shells), 1..=1024);
         within("spare_connections", count(self.spare_connections), 0..=64);
         within("hold_ms", self.hold_ms, 1..=3_600_000);
-        within("max_held", count(self.max_held), 1..=1_000_000);
+        within("max_held", count(self.max_held), 1..=16_384);
         within("drain_ms", self.drain_ms, 0..=3_600_000);
         within("boot_ms", self.boot_ms, 1..=3_600_000);
         if problems.is_empty() {

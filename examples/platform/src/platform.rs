@@ -1,6 +1,7 @@
 //! A running platform: one service behind one listener, from the first byte to the sleeping guest and back.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,6 +24,8 @@ use crate::phases::WakePhases;
 use crate::wake_clock::WakeClock;
 
 const SERVICE: ServiceId = ServiceId(1);
+/// As many as the proxy lets in by default, and the most that a link takes: nobody is let in and then refused.
+const LINK_CONNECTIONS: usize = 16 * 1024;
 /// How long [`Platform::start`] waits for the stock of shells.
 const SHELLS_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a start may take beside the time that the guest has for booting.
@@ -51,6 +54,15 @@ pub enum StartError {
         what: &'static str,
         /// To what.
         path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The state directory is another platform's.
+    #[error("state directory {} is in use by another platform: end that one, or name another --state-dir", .dir.display())]
+    StateDir {
+        /// The directory.
+        dir: PathBuf,
         /// What the system said.
         #[source]
         source: io::Error,
@@ -95,8 +107,15 @@ pub struct Platform {
     target: TargetHandle<ServiceActivator>,
     phases: Arc<WakePhases>,
     timer: JoinHandle<()>,
-    /// Where snapshots are when the configuration names no place; removed with the platform.
-    _scratch: Option<tempfile::TempDir>,
+    _keeper: Keeper,
+}
+
+/// Holds the directory of the snapshots for as long as the platform lives.
+enum Keeper {
+    /// The configured one, locked against another platform.
+    Lock(#[expect(dead_code, reason = "held for its lock")] File),
+    /// One of its own, removed in the end.
+    Scratch(#[expect(dead_code, reason = "held for its removal")] tempfile::TempDir),
 }
 
 impl Platform {
@@ -120,7 +139,7 @@ impl Platform {
         };
         let addr = listener.local_addr().map_err(listen_error)?;
 
-        let (options, scratch) = host_options(&config)?;
+        let (options, keeper) = host_options(&config)?;
         let host = tokio::task::spawn_blocking(move || {
             let host = MicroVmHost::new(hypervisor, options)?;
             host.wait_shells(SHELLS_TIMEOUT).map_err(StartError::Shells)?;
@@ -167,7 +186,7 @@ impl Platform {
             target,
             phases,
             timer,
-            _scratch: scratch,
+            _keeper: keeper,
         })
     }
 
@@ -270,7 +289,7 @@ fn scaling(config: &Config) -> ServiceConfig {
     }
 }
 
-fn host_options(config: &Config) -> Result<(MicroVmOptions, Option<tempfile::TempDir>), StartError> {
+fn host_options(config: &Config) -> Result<(MicroVmOptions, Keeper), StartError> {
     let file = |what, path: &PathBuf| {
         let path = path.clone();
         move |source| StartError::File { what, path, source }
@@ -279,15 +298,21 @@ fn host_options(config: &Config) -> Result<(MicroVmOptions, Option<tempfile::Tem
         Some(path) => std::fs::read(path).map_err(file("read kernel", path))?.into(),
         None => guest::ELF.into(),
     };
-    let (dir, scratch) = match &config.state_dir {
+    let (dir, keeper) = match &config.state_dir {
         Some(dir) => {
             std::fs::create_dir_all(dir).map_err(file("create state directory", dir))?;
-            (dir.clone(), None)
+            let path = dir.join("lock");
+            let lock = File::create(&path).map_err(file("create", &path))?;
+            lock.try_lock().map_err(|error| StartError::StateDir {
+                dir: dir.clone(),
+                source: error.into(),
+            })?;
+            (dir.clone(), Keeper::Lock(lock))
         }
         None => {
             let scratch =
                 tempfile::tempdir().map_err(file("create a directory in", &std::env::temp_dir()))?;
-            (scratch.path().to_owned(), Some(scratch))
+            (scratch.path().to_owned(), Keeper::Scratch(scratch))
         }
     };
     let spares = match config.spare_connections {
@@ -299,6 +324,7 @@ fn host_options(config: &Config) -> Result<(MicroVmOptions, Option<tempfile::Tem
     };
     let net = UserNetConfig {
         spares,
+        max_connections: LINK_CONNECTIONS,
         ..UserNetConfig::default()
     };
     let vm = VmConfig::default()
@@ -314,5 +340,5 @@ fn host_options(config: &Config) -> Result<(MicroVmOptions, Option<tempfile::Tem
         dir,
         keep: config.state_dir.is_some(),
     };
-    Ok((options, scratch))
+    Ok((options, keeper))
 }

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::kick::{ExitFlag, ThreadId};
+use super::kick::{ExitFlag, ThreadId, allow_kicks};
 use super::run_loop::{self, Buses, RunEnd};
 use super::state::Vcpu;
 use crate::lifecycle::{Lifecycle, StopReason};
@@ -80,6 +80,8 @@ impl VcpuThread {
             Slot::Idle(vcpu) => Slot::Ready(vcpu),
             slot => slot,
         };
+        // Unlocked first: the thread would wake only to wait for the lock.
+        drop(mailbox);
         self.shared.changed.notify_all();
     }
 
@@ -101,6 +103,19 @@ impl VcpuThread {
                         .changed
                         .wait(mailbox)
                         .unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+    }
+
+    /// Something that stops the vCPU when called; does nothing once the thread is gone.
+    pub(crate) fn stopper(&self) -> impl FnOnce() + Send + use<> {
+        let shared = Arc::downgrade(&self.shared);
+        move || {
+            if let Some(shared) = shared.upgrade() {
+                let mut mailbox = shared.lock();
+                if matches!(mailbox.slot, Slot::Running) {
+                    mailbox.kick();
                 }
             }
         }
@@ -149,6 +164,7 @@ impl Shared {
     }
 
     fn serve(&self, buses: &Buses, lifecycle: &Lifecycle) {
+        allow_kicks();
         let mut mailbox = self.lock();
         mailbox.thread = Some(ThreadId::current());
         while !mailbox.ending {
@@ -170,9 +186,13 @@ impl Shared {
                             Slot::Idle(vcpu)
                         }
                         RunEnd::Stopped(reason) => {
-                            lifecycle.stop(reason);
+                            // Listeners may pause or drop the VM: the vCPU is back in the mailbox, unlocked, before they hear of it.
+                            mailbox.slot = Slot::Idle(vcpu);
+                            drop(mailbox);
                             self.changed.notify_all();
-                            Slot::Idle(vcpu)
+                            lifecycle.stop(reason).tell();
+                            mailbox = self.lock();
+                            continue;
                         }
                     }
                 }

@@ -1,7 +1,7 @@
 //! The shell around the scheduler: clock, timer, and who may ask.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use scheduler::{
@@ -49,10 +49,18 @@ pub struct ServiceSetup {
 
 pub(super) struct Service {
     pub(super) host: Arc<dyn InstanceHost>,
-    pub(super) gate: OnceLock<Arc<dyn ParkGate>>,
+    /// Taken away in the end: the proxy behind it holds the controller.
+    gate: Mutex<Option<Arc<dyn ParkGate>>>,
     pub(super) cooldown: Duration,
     pub(super) board: StatusBoard,
     pub(super) clock: Arc<WakeClock>,
+}
+
+impl Service {
+    /// The gate, for as long as there is one.
+    pub(super) fn gate(&self) -> Option<Arc<dyn ParkGate>> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 pub(super) struct Core {
@@ -63,6 +71,10 @@ pub(super) struct Core {
     pub(super) running: HashMap<InstanceId, Running>,
     /// The request that stands for all exchanges of a service that are under way.
     busy: HashMap<ServiceId, RequestId>,
+    /// Decided, and not done yet.
+    decided: VecDeque<Action>,
+    /// Somebody is doing it.
+    executing: bool,
 }
 
 /// An instance that runs, as far as the controller knows.
@@ -126,7 +138,7 @@ impl Controller {
             );
             let service = Service {
                 host,
-                gate: OnceLock::new(),
+                gate: Mutex::new(None),
                 cooldown,
                 board: StatusBoard::new(),
                 clock,
@@ -139,6 +151,8 @@ impl Controller {
             starting: HashSet::new(),
             running: HashMap::new(),
             busy: HashMap::new(),
+            executing: !decided.is_empty(),
+            decided: decided.into(),
         };
         let controller = Arc::new(Self {
             core: Mutex::new(core),
@@ -149,15 +163,17 @@ impl Controller {
             watches: TaskTracker::new(),
             ending: CancellationToken::new(),
         });
-        controller.execute(decided);
+        if controller.core().executing {
+            controller.execute();
+        }
         controller
     }
 
-    /// Tells the controller how the proxy holds `service` back while it is parked. Until then it is never parked.
+    /// Tells the controller how the proxy holds `service` back while it is parked, in place of what it was told before. Until then
+    /// it is never parked.
     pub fn set_gate(&self, service: ServiceId, gate: Arc<dyn ParkGate>) {
         if let Some(service) = self.services.get(&service) {
-            // A second gate would be a second proxy in front of one service: the first stays.
-            let _ = service.gate.set(gate);
+            *service.gate.lock().unwrap_or_else(PoisonError::into_inner) = Some(gate);
         }
     }
 
@@ -249,6 +265,9 @@ impl Controller {
     /// ends the tasks that watch them.
     pub async fn shut_down(&self) {
         self.settle().await;
+        for service in self.services.values() {
+            service.gate.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
         self.watches.close();
         self.watches.wait().await;
     }
@@ -266,40 +285,45 @@ impl Controller {
         });
     }
 
-    /// Lets the scheduler decide on `event`, and does what it decides.
+    /// Lets the scheduler decide on `event`, and does what it decides: all decisions in their order, one at a time, by whoever
+    /// comes first.
     pub(super) fn handle(self: &Arc<Self>, event: Event) {
-        let decided = self.decide(event);
-        self.execute(decided);
-    }
-
-    /// Like [`handle`](Self::handle), for a caller that holds a lock of the proxy's: what starts, parks or stops an instance is
-    /// left to a task, because it may have to tell the proxy something.
-    fn handle_in_lock(self: &Arc<Self>, event: Event) {
-        let decided = self.decide(event);
-        if decided
-            .iter()
-            .all(|action| action.command.lifecycle_of().is_none())
-        {
-            self.execute(decided);
-        } else {
-            let controller = Arc::clone(self);
-            self.tasks.spawn(async move { controller.execute(decided) });
+        if self.decide(event) {
+            self.execute();
         }
     }
 
-    fn decide(&self, event: Event) -> Vec<Action> {
-        let mut decided = Vec::new();
+    /// Like [`handle`](Self::handle), for a caller that holds a lock of the proxy's: leaves the doing to a task, because it may
+    /// have to tell the proxy something.
+    fn handle_in_lock(self: &Arc<Self>, event: Event) {
+        if self.decide(event) {
+            let controller = Arc::clone(self);
+            self.tasks.spawn(async move { controller.execute() });
+        }
+    }
+
+    /// Queues what the scheduler decides, and says whether it is the caller's turn to [execute](Self::execute).
+    fn decide(&self, event: Event) -> bool {
         let mut core = self.core();
-        let before = core.scheduler.next_deadline();
-        core.scheduler.handle(self.now(), event, &mut decided);
-        if core.scheduler.next_deadline() != before {
+        let Core {
+            scheduler, decided, ..
+        } = &mut *core;
+        let before = scheduler.next_deadline();
+        let mut actions = Vec::new();
+        scheduler.handle(self.now(), event, &mut actions);
+        decided.extend(actions);
+        if scheduler.next_deadline() != before {
             self.deadline_moved.notify_one();
         }
-        decided
+        let mine = !core.executing && !core.decided.is_empty();
+        core.executing |= mine;
+        mine
     }
 
-    fn execute(self: &Arc<Self>, decided: Vec<Action>) {
-        for action in decided {
+    /// Does what is queued, and what is decided meanwhile. Only for whom [`decide`](Self::decide) has said so.
+    fn execute(self: &Arc<Self>) {
+        let turn = Turn(self);
+        while let Some(action) = turn.next() {
             self.perform(action);
         }
     }
@@ -314,6 +338,27 @@ impl Controller {
 
     fn instant(&self, at: Timestamp) -> Instant {
         self.origin + at.saturating_since(Timestamp::ZERO)
+    }
+}
+
+/// The right to execute. A panic on the way gives it back, so that the next event goes on with the rest.
+struct Turn<'a>(&'a Controller);
+
+impl Turn<'_> {
+    /// The next action; with the last one the right ends, under the same lock.
+    fn next(&self) -> Option<Action> {
+        let mut core = self.0.core();
+        let action = core.decided.pop_front();
+        core.executing = action.is_some();
+        action
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.core().executing = false;
+        }
     }
 }
 

@@ -135,7 +135,17 @@ impl Controller {
         let Some(service) = self.services.get(&id) else {
             return;
         };
-        if !self.core().starting.remove(&instance) {
+        let wanted = {
+            // In one: whoever stops it finds it in one of the two.
+            let mut core = self.core();
+            let wanted = core.starting.remove(&instance);
+            if let (true, Ok(Started { link, .. })) = (wanted, &started) {
+                let link = Arc::clone(link);
+                core.running.insert(instance, Running { link, epoch });
+            }
+            wanted
+        };
+        if !wanted {
             warn!(
                 service = id.0,
                 instance = instance.0,
@@ -146,13 +156,9 @@ impl Controller {
         }
         match started {
             Ok(Started {
-                link,
-                died,
-                load,
-                restore,
+                died, load, restore, ..
             }) => {
                 service.clock.started(load, restore);
-                self.core().running.insert(instance, Running { link, epoch });
                 service.board.started(|status| match kind {
                     StartKind::Restore => status.restores += 1,
                     _ => status.boots += 1,
@@ -168,7 +174,7 @@ impl Controller {
                 warn!(error = error.report(), "an instance could not be started");
                 service.clock.gave_up();
                 service.board.failed(error.report());
-                if let Some(gate) = service.gate.get() {
+                if let Some(gate) = service.gate() {
                     // What was saved is gone, and with it the connections that were kept across the sleep.
                     gate.lost(&error.report());
                 }
@@ -209,7 +215,7 @@ impl Controller {
             instance,
             epoch,
         });
-        if let Some(gate) = service.gate.get() {
+        if let Some(gate) = service.gate() {
             gate.lost(reason);
         }
     }
@@ -220,16 +226,18 @@ impl Controller {
             instance,
             epoch,
         } = run;
-        match self.core().running.get_mut(&instance) {
-            Some(running) => running.epoch = epoch,
+        let known = self
+            .core()
+            .running
+            .get_mut(&instance)
+            .map(|running| running.epoch = epoch);
+        if known.is_none() {
             // Its death is known, but the scheduler had decided before it was.
-            None => {
-                return self.handle(Event::InstanceExited {
-                    service: id,
-                    instance,
-                    epoch,
-                });
-            }
+            return self.handle(Event::InstanceExited {
+                service: id,
+                instance,
+                epoch,
+            });
         }
         let refuse = |last_activity| {
             service.board.update(|status| status.parks_refused += 1);
@@ -240,7 +248,7 @@ impl Controller {
                 last_activity,
             });
         };
-        let Some(gate) = service.gate.get() else {
+        let Some(gate) = service.gate() else {
             return refuse(self.now());
         };
         let closed = match gate.close(service.cooldown) {

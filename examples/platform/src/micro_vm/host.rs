@@ -148,7 +148,8 @@ impl MicroVmHost {
 
     /// The saved state to start `instance` from: its own, a kept one, or the service's snapshot.
     fn take_saved(&self, instance: InstanceId) -> Result<ParkedVm, Cause> {
-        match self.instances().remove(&instance) {
+        let found = self.instances().remove(&instance);
+        match found {
             Some(Instance::Asleep(parked)) => return Ok(parked),
             Some(Instance::Awake(awake)) => {
                 self.pool.retire(awake.vm);
@@ -276,7 +277,7 @@ impl MicroVmHost {
         self.pool.retire(vm);
         let outcome = Parked::Asleep {
             written_bytes,
-            saved_bytes: memory.resident_bytes()?,
+            saved_bytes: memory.resident_bytes().unwrap_or_default(),
         };
         Ok((
             ParkedVm {
@@ -380,7 +381,8 @@ impl InstanceHost for MicroVmHost {
             instance,
             source,
         };
-        let awake = match self.instances().remove(&instance) {
+        let found = self.instances().remove(&instance);
+        let awake = match found {
             Some(Instance::Awake(awake)) => awake,
             Some(asleep @ Instance::Asleep(_)) => {
                 self.instances().insert(instance, asleep);
@@ -401,29 +403,49 @@ impl InstanceHost for MicroVmHost {
     }
 
     fn stop(&self, instance: InstanceId) {
-        if let Some(Instance::Awake(awake)) = self.instances().remove(&instance) {
+        let found = self.instances().remove(&instance);
+        if let Some(Instance::Awake(awake)) = found {
             self.pool.retire(awake.vm);
+        }
+        if self.options.keep {
+            // What an earlier run has kept was this instance's, and may be what ended it.
+            let path = self.options.dir.join(INSTANCE_FILE);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    warn!(path = %path.display(), %error, "cannot remove the state of an instance that has ended");
+                }
+                _ => {}
+            }
         }
     }
 
     fn shut_down(&self) -> Result<usize, HostError> {
         let mut kept = 0;
+        let mut failure = None;
         let instances: Vec<_> = self.instances().drain().collect();
-        for (instance, saved) in instances {
-            let fail = |source: Cause| HostError {
-                what: "keep",
-                instance,
-                source,
+        for (instance, found) in instances {
+            let parked = match found {
+                Instance::Asleep(parked) => Ok(parked),
+                Instance::Awake(awake) => self.save(awake).map(|(parked, _)| parked),
             };
-            let parked = match saved {
-                Instance::Asleep(parked) => parked,
-                Instance::Awake(awake) => self.save(awake).map_err(fail)?.0,
-            };
-            if self.options.keep {
-                self.persist(&parked).map_err(fail)?;
-                kept += 1;
+            let done = parked.and_then(|parked| {
+                if self.options.keep {
+                    self.persist(&parked)
+                } else {
+                    Ok(())
+                }
+            });
+            match done {
+                Ok(()) => kept += usize::from(self.options.keep),
+                Err(source) => {
+                    failure = Some(HostError {
+                        what: "keep",
+                        instance,
+                        source,
+                    })
+                }
             }
         }
-        Ok(kept)
+        failure.map_or(Ok(kept), Err)
     }
 }

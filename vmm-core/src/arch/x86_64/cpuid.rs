@@ -5,7 +5,8 @@ use kvm_bindings::CpuId;
 const LEAF_FEATURES: u32 = 0x1;
 const LEAF_TOPOLOGY: u32 = 0xb;
 const LEAF_TOPOLOGY_V2: u32 = 0x1f;
-/// Leaf 1 ECX: the local APIC timer has a TSC deadline mode; KVM's in-kernel APIC does, but does not say so itself.
+/// Leaf 1 ECX: the local APIC timer has a TSC deadline mode. Not offered: the TSC is not carried over a restore, so a deadline
+/// would be the old counter's.
 const ECX_TSC_DEADLINE: u32 = 1 << 24;
 /// Leaf 1 ECX: running under a hypervisor.
 const ECX_HYPERVISOR: u32 = 1 << 31;
@@ -16,7 +17,7 @@ pub(crate) fn for_vcpu(supported: &CpuId, id: u8) -> CpuId {
     for entry in table.as_mut_slice() {
         match entry.function {
             LEAF_FEATURES => {
-                entry.ecx |= ECX_TSC_DEADLINE | ECX_HYPERVISOR;
+                entry.ecx = (entry.ecx | ECX_HYPERVISOR) & !ECX_TSC_DEADLINE;
                 entry.ebx = (entry.ebx & 0x00ff_ffff) | u32::from(id) << 24;
             }
             LEAF_TOPOLOGY | LEAF_TOPOLOGY_V2 => entry.edx = u32::from(id),
