@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::execute::ParkGate;
-use super::requests::{Refused, Requests};
+use super::requests::{Requests, Word};
 use super::status::{ServiceStatus, StatusBoard};
 use crate::host::{GuestLink, InstanceHost};
 use crate::wake_clock::WakeClock;
@@ -208,17 +208,23 @@ impl Controller {
         if let Some(service) = self.services.get(&service) {
             service.clock.asked();
         }
-        let (id, word) = self.core().requests.wait();
-        let request = Queued {
-            controller: Arc::clone(self),
-            service,
-            id,
-        };
-        self.handle(Event::RequestQueued { service, request: id });
-        match word.await {
-            Ok(Ok(link)) => Ok(Admitted { request, link }),
-            Ok(Err(Refused { retry_after, reason })) => Err(ControllerError::Shed { retry_after, reason }),
-            Err(_) => Err(ControllerError::Ending),
+        loop {
+            let (id, word) = self.core().requests.wait();
+            let request = Queued {
+                controller: Arc::clone(self),
+                service,
+                id,
+            };
+            self.handle(Event::RequestQueued { service, request: id });
+            match word.await {
+                Ok(Word::Admitted(link)) => return Ok(Admitted { request, link }),
+                Ok(Word::Refused { retry_after, reason }) => {
+                    return Err(ControllerError::Shed { retry_after, reason });
+                }
+                // Nothing of it has reached the instance: it asks again, as if it came now.
+                Ok(Word::Died) => {}
+                Err(_) => return Err(ControllerError::Ending),
+            }
         }
     }
 
@@ -304,10 +310,14 @@ impl Controller {
 
     /// Queues what the scheduler decides, and says whether it is the caller's turn to [execute](Self::execute).
     fn decide(&self, event: Event) -> bool {
-        let mut core = self.core();
+        self.decide_with(&mut self.core(), event)
+    }
+
+    /// Like [`decide`](Self::decide), in one with what else the caller changes.
+    pub(super) fn decide_with(&self, core: &mut Core, event: Event) -> bool {
         let Core {
             scheduler, decided, ..
-        } = &mut *core;
+        } = core;
         let before = scheduler.next_deadline();
         let mut actions = Vec::new();
         scheduler.handle(self.now(), event, &mut actions);
@@ -321,7 +331,7 @@ impl Controller {
     }
 
     /// Does what is queued, and what is decided meanwhile. Only for whom [`decide`](Self::decide) has said so.
-    fn execute(self: &Arc<Self>) {
+    pub(super) fn execute(self: &Arc<Self>) {
         let turn = Turn(self);
         while let Some(action) = turn.next() {
             self.perform(action);

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
 use super::driver::{Controller, Running, Service};
-use super::requests::Refused;
+use super::requests::Word;
 use super::status::Activity;
 use crate::host::{HostError, Parked, Started};
 
@@ -73,8 +73,12 @@ impl Controller {
             ),
             Command::Stop { instance, epoch } => {
                 // One that is still being started is stopped when that is done.
-                if !self.core().starting.remove(&instance) {
-                    self.forget(instance);
+                let starting = {
+                    let mut core = self.core();
+                    core.running.remove(&instance);
+                    core.starting.remove(&instance)
+                };
+                if !starting {
                     service.host.stop(instance);
                 }
                 service.board.update(|status| status.activity = Activity::Asleep);
@@ -88,16 +92,11 @@ impl Controller {
                 request, instance, ..
             } => {
                 let mut core = self.core();
-                // It may have died since: its death is on the way to the scheduler, which forgets the request then.
-                let dead = Refused {
-                    retry_after: Duration::ZERO,
-                    reason: "the instance has just died".to_owned(),
-                };
+                // It may have died since this was decided.
                 let word = core
                     .running
                     .get(&instance)
-                    .map(|running| Arc::clone(&running.link))
-                    .ok_or(dead);
+                    .map_or(Word::Died, |running| Word::Admitted(Arc::clone(&running.link)));
                 core.requests.answer(request, word);
             }
             Command::Shed { request, retry_after } => {
@@ -108,7 +107,7 @@ impl Controller {
                 };
                 self.core()
                     .requests
-                    .answer(request, Err(Refused { retry_after, reason }));
+                    .answer(request, Word::Refused { retry_after, reason });
             }
             _ => warn!(%action, "an action that this platform does not know"),
         }
@@ -199,8 +198,14 @@ impl Controller {
 
     /// Told by whoever notices first: the one who watches the instance, or the host that was to park it.
     fn on_died(self: &Arc<Self>, id: ServiceId, instance: InstanceId, reason: &str) {
-        let (Some(service), Some(Running { epoch, .. })) = (self.services.get(&id), self.forget(instance))
-        else {
+        let Some(service) = self.services.get(&id) else {
+            return;
+        };
+        let Some(mine) = self.gone(instance, |epoch| Event::InstanceExited {
+            service: id,
+            instance,
+            epoch,
+        }) else {
             return;
         };
         warn!(service = id.0, instance = instance.0, reason, "an instance died");
@@ -210,13 +215,11 @@ impl Controller {
             status.activity = Activity::Asleep;
             status.deaths += 1;
         });
-        self.handle(Event::InstanceExited {
-            service: id,
-            instance,
-            epoch,
-        });
         if let Some(gate) = service.gate() {
             gate.lost(reason);
+        }
+        if mine {
+            self.execute();
         }
     }
 
@@ -278,17 +281,19 @@ impl Controller {
         };
         match parked {
             Ok(Parked::Asleep { saved_bytes, .. }) => {
-                self.forget(instance);
+                let mine = self.gone(instance, |_| Event::InstanceParked {
+                    service: id,
+                    instance,
+                    epoch,
+                });
                 service.board.update(|status| {
                     status.activity = Activity::Asleep;
                     status.parks += 1;
                     status.saved_bytes = saved_bytes;
                 });
-                self.handle(Event::InstanceParked {
-                    service: id,
-                    instance,
-                    epoch,
-                });
+                if mine == Some(true) {
+                    self.execute();
+                }
                 closed.asleep();
             }
             Ok(Parked::Busy) => {
@@ -312,8 +317,12 @@ impl Controller {
         }
     }
 
-    fn forget(&self, instance: InstanceId) -> Option<Running> {
-        self.core().running.remove(&instance)
+    /// Takes an instance out of those that run, and tells the scheduler in one with that; `event` is given the epoch of its last
+    /// command. Says whether it is the caller's turn to execute, or `None` if it ran no more.
+    fn gone(&self, instance: InstanceId, event: impl FnOnce(Epoch) -> Event) -> Option<bool> {
+        let mut core = self.core();
+        let Running { epoch, .. } = core.running.remove(&instance)?;
+        Some(self.decide_with(&mut core, event(epoch)))
     }
 
     fn ago(&self, age: Duration) -> Timestamp {

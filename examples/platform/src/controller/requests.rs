@@ -10,13 +10,14 @@ use tokio::sync::oneshot;
 use crate::host::GuestLink;
 
 /// The scheduler's word on one request.
-pub(super) type Word = Result<Arc<dyn GuestLink>, Refused>;
-
-/// The scheduler has refused a request.
 #[derive(Debug, Clone)]
-pub(super) struct Refused {
-    pub(super) retry_after: Duration,
-    pub(super) reason: String,
+pub(super) enum Word {
+    /// It is admitted to the instance behind this link.
+    Admitted(Arc<dyn GuestLink>),
+    /// It is refused.
+    Refused { retry_after: Duration, reason: String },
+    /// It was admitted to an instance that had just died, of which the scheduler knows by now.
+    Died,
 }
 
 /// Requests by id. Bounded by the proxy, which asks once for each target that wakes.
