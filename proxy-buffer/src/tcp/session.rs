@@ -5,6 +5,7 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -49,6 +50,17 @@ pub(super) struct Session<A: Activator, C> {
 pub(super) struct Link<S> {
     pub(super) stream: S,
     lineage: Lineage,
+}
+
+/// How long a connect that failed waits for the owner's word that the backend was lost.
+const LOSS_GRACE: Duration = Duration::from_millis(100);
+
+/// What came of connecting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Connected {
+    Linked,
+    /// The owner said meanwhile that the backend is gone.
+    Lost,
 }
 
 /// Whether the backend owes the client an answer.
@@ -132,7 +144,17 @@ impl<A: Activator, C: Stream> Session<A, C> {
         self.answer = Answer::Due;
         let backend = self.pass(first, signal).await?;
         // Boxed, because it lives for a moment and the session for long.
-        Box::pin(self.connect(backend, signal)).await?;
+        if Box::pin(self.connect(backend, signal)).await? == Connected::Lost {
+            // Nothing has reached the backend that died: the request may wait for the next one (RFC 9110, 9.2.2). Once, so that
+            // a request that kills every backend is not tried for ever.
+            self.exchange = None;
+            let chunk = self.up.chunk.take();
+            let backend = self.pass(chunk, signal).await?;
+            if Box::pin(self.connect(backend, signal)).await? == Connected::Lost {
+                let now = signal.borrow().clone();
+                return Err(self.refusal(lost(&now)));
+            }
+        }
         loop {
             let step = tokio::select! {
                 biased;
@@ -198,7 +220,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
         &mut self,
         backend: A::Backend,
         signal: &mut watch::Receiver<Signal>,
-    ) -> Result<(), End> {
+    ) -> Result<Connected, End> {
         let lineage = signal.borrow().lineage;
         let limit = self.target.shared().limits.connect_time;
         let mut connecting = pin!(timeout(limit, backend.connect()));
@@ -208,9 +230,8 @@ impl<A: Activator, C: Stream> Session<A, C> {
                 connected = &mut connecting => connected,
                 _ = signal.changed() => {
                     self.heed(signal)?;
-                    let now = signal.borrow().clone();
-                    if now.lineage != lineage {
-                        return Err(self.refusal(lost(&now)));
+                    if signal.borrow().lineage != lineage {
+                        return Ok(Connected::Lost);
                     }
                     continue;
                 }
@@ -218,11 +239,19 @@ impl<A: Activator, C: Stream> Session<A, C> {
             let error = match connected {
                 Ok(Ok(stream)) => {
                     self.link = Some(Link { stream, lineage });
-                    return Ok(());
+                    return Ok(Connected::Linked);
                 }
                 Ok(Err(error)) => error,
                 Err(elapsed) => elapsed.into(),
             };
+            // The owner may be about to say that the backend has died: it hears of it when we do.
+            let lost = signal.wait_for(|now| now.lineage != lineage || now.stage == Stage::Over);
+            if timeout(LOSS_GRACE, lost)
+                .await
+                .is_ok_and(|said| said.is_ok_and(|now| now.lineage != lineage))
+            {
+                return Ok(Connected::Lost);
+            }
             return Err(self.refusal(HoldError::ConnectFailed(error.into())));
         }
     }
