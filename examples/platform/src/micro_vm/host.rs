@@ -442,7 +442,7 @@ impl InstanceHost for MicroVmHost {
                         what: "keep",
                         instance,
                         source,
-                    })
+                    });
                 }
             }
         }

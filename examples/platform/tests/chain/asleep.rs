@@ -53,9 +53,9 @@ fn no_vcpu_runs_and_no_guest_memory_is_held() -> Result<()> {
 
     let resident_kib = guest_resident_kib(process.id())?;
     eprintln!("guest memory mapped and resident while asleep: {resident_kib} KiB in {SHELLS} shells");
-    // The stub that a shell has run lies in a few pages; and the kernel may show a neighbour as part of the mapping. What
-    // the guest has written was 8 MiB.
-    ensure!(resident_kib <= 256 * SHELLS as u64, "{resident_kib} KiB");
+    // Shells have run a stub, and have some pages touched ahead for whoever wakes in them. What the guest has written was
+    // 8 MiB.
+    ensure!(resident_kib <= 1024 * SHELLS as u64, "{resident_kib} KiB");
     ensure!(process.terminate()?.code == Some(0));
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Falling asleep and waking, again and again.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -12,6 +13,10 @@ pub(crate) const TESTS: &[Test] = &[
     (
         "cycles::a_thousand_sleeps_lose_no_request",
         a_thousand_sleeps_lose_no_request,
+    ),
+    (
+        "cycles::shutting_down_leaves_nothing_behind",
+        shutting_down_leaves_nothing_behind,
     ),
     (
         "cycles::it_sleeps_soon_after_its_cooldown_and_never_before",
@@ -68,5 +73,21 @@ fn it_sleeps_soon_after_its_cooldown_and_never_before() -> Result<()> {
         "half of the sleeps began {p50} µs or more after the cooldown"
     );
     service.stop()?;
+    Ok(())
+}
+
+fn shutting_down_leaves_nothing_behind() -> Result<()> {
+    for _ in 0..3 {
+        let service = Service::start(|config| config.cooldown_ms = 1)?;
+        let mut open = service.client()?;
+        open.get("/count")?;
+        service.asleep()?;
+        open.get("/count")?;
+        let host = Arc::downgrade(service.platform().host());
+        let stopped = service.stop()?;
+        ensure!(stopped.connections.aborted == 0, "{stopped:?}");
+        // With it go its shells, their threads and the saved states.
+        ensure!(host.upgrade().is_none(), "somebody still has the host");
+    }
     Ok(())
 }

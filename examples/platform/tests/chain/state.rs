@@ -34,6 +34,14 @@ pub(crate) const TESTS: &[Test] = &[
         after_kill_the_last_kept_one_goes_on,
     ),
     (
+        "state::of_an_instance_that_died_is_gone",
+        of_an_instance_that_died_is_gone,
+    ),
+    (
+        "state::a_directory_in_use_is_refused",
+        a_directory_in_use_is_refused,
+    ),
+    (
         "state::a_directory_that_cannot_be_made_is_named",
         a_directory_that_cannot_be_made_is_named,
     ),
@@ -169,6 +177,35 @@ fn after_kill_the_last_kept_one_goes_on() -> Result<()> {
         process.signal("KILL")?;
         ensure!(process.end()?.code.is_none());
     }
+    keep(dir.path(), 1)
+}
+
+fn of_an_instance_that_died_is_gone() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    keep(dir.path(), 2)?;
+    for _ in 0..2 {
+        let (process, addr) = serve(dir.path(), &[])?;
+        get(addr, "/crash")?;
+        ensure!(get(addr, "/count")?.number()? == 1);
+        process.signal("KILL")?;
+        process.end()?;
+    }
+    ensure!(!instance_file(dir.path()).exists());
+    Ok(())
+}
+
+fn a_directory_in_use_is_refused() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let (process, addr) = serve(dir.path(), &["--cooldown-ms", "1"])?;
+    let path = dir.path().to_str().context("a temporary path is text")?;
+    let second = crate::process::run(&["serve", "--listen", "127.0.0.1:0", "--state-dir", path])?;
+    ensure!(second.code == Some(1), "{second:?}");
+    ensure!(
+        second.stderr.contains(path) && second.stderr.contains("in use"),
+        "{second:?}"
+    );
+    ensure!(get(addr, "/count")?.number()? == 1);
+    ensure!(process.terminate()?.code == Some(0));
     keep(dir.path(), 1)
 }
 
