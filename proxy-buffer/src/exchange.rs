@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Activator, Epoch, target::Target};
+use crate::{Activator, Epoch, signal::Lineage, target::Target};
 
 /// From a client's bytes until the backend has answered. While one exists the target is busy and cannot be parked.
 pub(crate) struct Exchange<A: Activator> {
@@ -27,4 +27,6 @@ impl<A: Activator> Drop for Exchange<A> {
 pub(crate) struct Passage<A: Activator> {
     pub(crate) exchange: Exchange<A>,
     pub(crate) backend: A::Backend,
+    /// Of `backend`: read together with it, so that a loss in between is noticed.
+    pub(crate) lineage: Lineage,
 }

@@ -256,10 +256,12 @@ impl<A: Activator> Target<A> {
         Admitted { epoch, backend, edge }: Admitted<A::Backend>,
     ) -> Passage<A> {
         self.tell(now, edge);
+        let lineage = self.signal.borrow().lineage;
         drop(core);
         Passage {
             exchange: Exchange::counted(self.clone(), epoch),
             backend,
+            lineage,
         }
     }
 
@@ -325,6 +327,7 @@ impl<A: Activator> Target<A> {
                 Action::Unwanted { .. } => {}
             }
         }
+        let lineage = self.signal.borrow().lineage;
         drop(core);
         for action in actions {
             match action {
@@ -336,7 +339,11 @@ impl<A: Activator> Target<A> {
                 } => {
                     let exchange = Exchange::counted(self.clone(), epoch);
                     // A session that is gone gives the passage back, which ends the exchange.
-                    let _ = waiter.send(Ok(Passage { exchange, backend }));
+                    let _ = waiter.send(Ok(Passage {
+                        exchange,
+                        backend,
+                        lineage,
+                    }));
                 }
                 Action::Refuse { waiter, why, .. } => {
                     // A session that is gone needs no refusal.

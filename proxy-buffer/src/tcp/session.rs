@@ -196,7 +196,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
         &mut self,
         chunk: Option<Chunk>,
         signal: &mut watch::Receiver<Signal>,
-    ) -> Result<A::Backend, End> {
+    ) -> Result<(A::Backend, Lineage), End> {
         let entrant = if self.link.is_some() {
             Entrant::Connected
         } else {
@@ -210,18 +210,21 @@ impl<A: Activator, C: Stream> Session<A, C> {
             // Boxed, so that a connection that is not held does not carry the room for it.
             None => Box::pin(self.hold(entrant, chunk, signal)).await?,
         };
-        let Passage { exchange, backend } = passage;
+        let Passage {
+            exchange,
+            backend,
+            lineage,
+        } = passage;
         self.exchange = Some(exchange);
         self.target.touch();
-        Ok(backend)
+        Ok((backend, lineage))
     }
 
     async fn connect(
         &mut self,
-        backend: A::Backend,
+        (backend, lineage): (A::Backend, Lineage),
         signal: &mut watch::Receiver<Signal>,
     ) -> Result<Connected, End> {
-        let lineage = signal.borrow().lineage;
         let limit = self.target.shared().limits.connect_time;
         let mut connecting = pin!(timeout(limit, backend.connect()));
         loop {
@@ -237,6 +240,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
                 }
             };
             let error = match connected {
+                Ok(Ok(_)) if signal.borrow().lineage != lineage => return Ok(Connected::Lost),
                 Ok(Ok(stream)) => {
                     self.link = Some(Link { stream, lineage });
                     return Ok(Connected::Linked);

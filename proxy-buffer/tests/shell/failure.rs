@@ -86,17 +86,41 @@ async fn a_backend_that_does_not_accept_is_a_502() {
 #[tokio::test]
 async fn a_lost_backend_is_a_502_for_those_inside_and_a_new_wake_for_the_next() {
     let world = World::awake_on_demand().await;
-    let mut idle = world.asking("/").await;
-    expect(&mut idle, 200).await;
-    let mut waiting = world.asking("/hang").await;
-    world.log.until("busy", 2).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    world.replace_guest(listener.local_addr().unwrap());
+    let mut waiting = world.asking("/").await;
+    let (mut backend, _) = listener.accept().await.unwrap();
+    backend.read_exact(&mut [0]).await.unwrap();
     world.target.backend_lost("the VM stopped: triple fault");
     let body = expect(&mut waiting, 502).await;
     assert!(body.contains("the VM stopped: triple fault"), "{body}");
-    assert_eq!(rest(&mut idle).await, b"", "no answer was due");
     assert_eq!(world.target.state(), TargetState::Asleep);
     assert_eq!(world.counters().exchanges, 0);
+    world.replace_guest(guest().await);
     expect(&mut world.asking("/").await, 200).await;
+    assert_eq!(world.log.count("activate"), 2);
+}
+
+#[tokio::test]
+async fn a_connection_without_a_request_is_closed_when_its_backend_is_lost() {
+    let world = World::awake_on_demand().await;
+    let mut idle = world.asking("/").await;
+    expect(&mut idle, 200).await;
+    world.target.backend_lost("the VM stopped: triple fault");
+    assert_eq!(rest(&mut idle).await, b"", "no answer was due");
+}
+
+#[tokio::test]
+async fn a_request_that_had_not_reached_its_lost_backend_waits_for_the_next() {
+    let world = World::awake_on_demand().await;
+    let refusing = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    world.replace_guest(refusing.local_addr().unwrap());
+    drop(refusing);
+    let mut client = world.asking("/").await;
+    world.log.until("busy", 1).await;
+    world.replace_guest(guest().await);
+    world.target.backend_lost("the VM stopped: triple fault");
+    expect(&mut client, 200).await;
     assert_eq!(world.log.count("activate"), 2);
 }
 
