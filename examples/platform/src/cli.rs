@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 use crate::{demo, serve};
@@ -86,6 +87,20 @@ impl ServeArgs {
     }
 }
 
+/// Uses all descriptors that the process may have: each connection takes up to four, each VM some twenty, and the usual soft
+/// limit of 1,024 is there for programs that `select`.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // Refused, it stays what it was.
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
+}
+
 fn set<T>(field: &mut T, flag: Option<T>) {
     if let Some(value) = flag {
         *field = value;
@@ -98,6 +113,7 @@ impl Cli {
     /// # Errors
     /// What went wrong, for a person to read.
     pub fn run(self) -> anyhow::Result<()> {
+        raise_descriptor_limit();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let done = match self.command {
             Command::Demo(args) => runtime.block_on(demo::run(&args)),

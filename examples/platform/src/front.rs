@@ -13,6 +13,7 @@ use proxy_buffer::{
 use scheduler::ServiceId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
+use tracing::warn;
 
 use crate::controller::{ClosedGate, Controller, ControllerError, ParkGate};
 use crate::host::GuestLink;
@@ -144,6 +145,11 @@ impl Observer<ServiceId> for ServiceObserver {
         if let Some(clock) = self.clocks.get(service) {
             clock.gave_up();
         }
+    }
+
+    fn accept_failed(&self, service: &ServiceId, error: &io::Error) {
+        // The proxy pauses after each, so this cannot flood.
+        warn!(service = service.0, %error, "cannot accept a connection; if descriptors have run out, raise `ulimit -n`");
     }
 
     fn busy(&self, service: &ServiceId, _: Instant) {

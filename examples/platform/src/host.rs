@@ -16,7 +16,7 @@ pub trait InstanceHost: Send + Sync + 'static {
     /// wake path: at most some hundred microseconds.
     ///
     /// # Errors
-    /// The instance is gone, with what it had saved.
+    /// [`HostError::fate`] says whether the instance is gone, or may be tried again.
     fn restore(&self, instance: InstanceId) -> Result<Started, HostError>;
 
     /// Boots the service's image as `instance` and waits until it serves. Blocks for as long as that takes.
@@ -78,6 +78,15 @@ pub trait GuestLink: std::fmt::Debug + Send + Sync {
     fn connect(&self) -> io::Result<UnixStream>;
 }
 
+/// What has become of an instance for which something failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is gone, with what it had saved.
+    Lost,
+    /// It sleeps as before: what was missing may be there the next time.
+    Kept,
+}
+
 /// An instance could not be started, parked or kept.
 #[derive(Debug, thiserror::Error)]
 #[error("{what} instance {instance}")]
@@ -86,6 +95,8 @@ pub struct HostError {
     pub what: &'static str,
     /// The instance.
     pub instance: InstanceId,
+    /// What has become of it.
+    pub fate: Fate,
     /// Why not.
     #[source]
     pub source: Box<dyn std::error::Error + Send + Sync>,
@@ -100,7 +111,16 @@ impl HostError {
         Self {
             what,
             instance,
+            fate: Fate::Lost,
             source: source.into(),
+        }
+    }
+
+    /// The same error, of an instance that is as it was before.
+    pub(crate) fn kept(self) -> Self {
+        Self {
+            fate: Fate::Kept,
+            ..self
         }
     }
 

@@ -17,7 +17,7 @@ pub use config::{Config, ConfigError};
 pub use controller::{
     Activity, Admitted, ClosedGate, Controller, ControllerError, ParkGate, ServiceSetup, ServiceStatus,
 };
-pub use host::{GuestLink, HostError, InstanceHost, Parked, Started};
+pub use host::{Fate, GuestLink, HostError, InstanceHost, Parked, Started};
 pub use micro_vm::{MicroVmHost, MicroVmOptions, Template, TemplateError};
 pub use phases::{Durations, Phase, WakePhases};
 pub use platform::{Platform, StartError, Stopped};

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::controller::{Activity, ServiceStatus};
 use crate::platform::Platform;
 
-/// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
+/// Serves until SIGTERM, SIGINT or SIGHUP, then drains. A second signal ends the process at once.
 ///
 /// # Errors
 /// What kept it from starting, or from keeping state in the end.
@@ -23,6 +23,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         .init();
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
 
     let (cooldown_ms, state_dir) = (config.cooldown_ms, config.state_dir.clone());
     say(format_args!(
@@ -32,6 +33,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         started = Platform::start(config) => started?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
+        _ = hangup.recv() => return Ok(()),
     };
     say(format_args!(
         "serving on http://{} - the instance sleeps until a request comes",
@@ -52,6 +54,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        _ = hangup.recv() => {}
     }
     say(format_args!("draining ..."));
     narrator.abort();

@@ -30,7 +30,7 @@ pub struct Controller {
     /// The next deadline may have come closer.
     deadline_moved: Notify,
     /// The timer, and parks and boots under way.
-    tasks: TaskTracker,
+    pub(super) tasks: TaskTracker,
     /// Who waits for the death of an instance.
     pub(super) watches: TaskTracker,
     ending: CancellationToken,

@@ -10,7 +10,10 @@ use tracing::{debug, warn};
 use super::driver::{Controller, Running, Service};
 use super::requests::Word;
 use super::status::Activity;
-use crate::host::{HostError, Parked, Started};
+use crate::host::{Fate, HostError, Parked, Started};
+
+/// Between two attempts to restore an instance for which something was missing.
+const RESTORE_PAUSE: Duration = Duration::from_millis(20);
 
 /// The proxy's side of parking: whoever has closed the gate knows that no request is on its way to the instance.
 pub trait ParkGate: Send + Sync + 'static {
@@ -59,7 +62,10 @@ impl Controller {
                 service.board.update(|status| status.activity = Activity::Waking);
                 self.core().starting.insert(instance);
                 match kind {
-                    StartKind::Restore => self.on_started(run, kind, service.host.restore(instance)),
+                    StartKind::Restore => match service.host.restore(instance) {
+                        Err(error) if error.fate == Fate::Kept => self.restore_later(run, service, error),
+                        started => self.on_started(run, kind, started),
+                    },
                     _ => self.boot(run, service),
                 }
             }
@@ -111,6 +117,32 @@ impl Controller {
             }
             _ => warn!(%action, "an action that this platform does not know"),
         }
+    }
+
+    /// Tries again what has failed for want of something, until the scheduler gives it up.
+    fn restore_later(self: &Arc<Self>, run: Run, service: &Service, error: HostError) {
+        warn!(
+            error = error.report(),
+            "an instance cannot be restored now; trying again"
+        );
+        let (controller, host) = (Arc::clone(self), Arc::clone(&service.host));
+        self.tasks.spawn(async move {
+            let mut failed = error;
+            while controller.core().starting.contains(&run.instance) {
+                tokio::time::sleep(RESTORE_PAUSE).await;
+                let (host, instance) = (Arc::clone(&host), run.instance);
+                let restored = tokio::task::spawn_blocking(move || host.restore(instance)).await;
+                match restored.unwrap_or_else(|panicked| Err(HostError::new("restore", instance, panicked))) {
+                    Err(error) if error.fate == Fate::Kept => failed = error,
+                    started => return controller.on_started(run, StartKind::Restore, started),
+                }
+            }
+            // The scheduler has ended it meanwhile.
+            host.stop(run.instance);
+            if let Some(service) = controller.services.get(&run.service) {
+                service.board.failed(failed.report());
+            }
+        });
     }
 
     fn boot(self: &Arc<Self>, run: Run, service: &Service) {

@@ -5,6 +5,7 @@ mod cold;
 mod report;
 mod stage;
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -94,14 +95,17 @@ pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<()> {
         .shut_down()
         .await
         .map_err(|error| anyhow::anyhow!(error.report()))?;
-    if args.json {
-        println!(
-            "{}",
-            serde_json::to_string(&report.json()).context("print the report")?
-        );
+    let text = if args.json {
+        format!(
+            "{}
+",
+            report.json()
+        )
     } else {
-        print!("{report}");
-    }
+        report.to_string()
+    };
+    // Who has stopped reading does not want the rest.
+    let _ = std::io::stdout().write_all(text.as_bytes());
     ensure!(report.lost == 0, "{} requests were lost", report.lost);
     ensure!(
         report.count_ok,

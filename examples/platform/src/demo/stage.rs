@@ -1,5 +1,6 @@
 //! Progress while the demonstration works: bars on a terminal, lines elsewhere, silence for programs.
 
+use std::io::Write;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -62,7 +63,8 @@ impl Work {
     pub(super) fn done(self, outcome: String) {
         self.bar.finish_and_clear();
         if !self.silent {
-            eprintln!("  \u{2713} {outcome}");
+            // Nobody has to watch.
+            let _ = writeln!(std::io::stderr(), "  \u{2713} {outcome}");
         }
     }
 }

@@ -168,25 +168,36 @@ impl MicroVmHost {
         })
     }
 
-    fn wake(&self, instance: InstanceId) -> Result<Started, Cause> {
+    fn wake(&self, instance: InstanceId) -> Result<Started, HostError> {
+        let fail = |source: Cause| HostError::new("restore", instance, source);
+        // What may be short for a while comes first, before the saved state is touched.
+        let generation = GenerationId::random().map_err(|error| fail(error.into()).kept())?;
+        let shell = match self.pool.take() {
+            Some(shell) => shell,
+            None => {
+                debug!(%instance, "no shell is ready; making one on the way");
+                let shape = vmm_core::Template::from(Arc::clone(&self.template.state));
+                Shell::new(&self.hypervisor, &self.options.vm, Some(&shape))
+                    .map_err(|error| fail(error.into()).kept())?
+            }
+        };
+        let saved = self.take_saved(instance).map_err(fail)?;
+        self.wake_into(shell, generation, instance, saved).map_err(fail)
+    }
+
+    fn wake_into(
+        &self,
+        shell: Shell,
+        generation: GenerationId,
+        instance: InstanceId,
+        saved: ParkedVm,
+    ) -> Result<Started, Cause> {
         let ParkedVm {
             memory,
             state,
             streams,
             wakes,
-        } = self.take_saved(instance)?;
-        let generation = GenerationId::random()?;
-        let shell = match self.pool.take() {
-            Some(shell) => shell,
-            None => {
-                debug!(%instance, "no shell is ready; making one on the way");
-                let shape = vmm_core::Template {
-                    state: Arc::clone(&state),
-                    touched: Vec::new(),
-                };
-                Shell::new(&self.hypervisor, &self.options.vm, Some(&shape))?
-            }
-        };
+        } = saved;
         let begun = Instant::now();
         let (shell, image) = match memory {
             SavedMemory::Compact(image) => (shell.fill(image.runs())?, None),
@@ -237,57 +248,85 @@ impl MicroVmHost {
         })
     }
 
-    /// Saves an awake instance in RAM, or gives it back when it is not quiet.
-    fn sleep(&self, mut awake: Awake) -> Result<Result<(ParkedVm, Parked), Awake>, Cause> {
-        let paused = awake.vm.pause()?;
-        if !paused.is_quiet()? {
-            paused.resume()?;
-            return Ok(Err(awake));
+    /// Saves an awake instance in RAM if it is quiet, or gives it back, paused, with the reason if that is an error.
+    fn sleep(&self, mut awake: Awake) -> Result<(ParkedVm, Parked), (Box<Awake>, Option<Cause>)> {
+        match awake
+            .vm
+            .pause()
+            .map_err(Cause::from)
+            .and_then(|paused| Ok(paused.is_quiet()?))
+        {
+            Ok(true) => self.save(awake).map_err(|(awake, cause)| (awake, Some(cause))),
+            Ok(false) => Err((Box::new(awake), None)),
+            Err(cause) => Err((Box::new(awake), Some(cause))),
         }
-        self.save(awake).map(Ok)
     }
 
-    /// Saves an awake instance in RAM as it is.
-    fn save(&self, awake: Awake) -> Result<(ParkedVm, Parked), Cause> {
-        let Awake { mut vm, image, wakes } = awake;
-        let paused = vm.pause()?;
-        let (state, streams) = paused.save_with_streams()?;
-        let state = Arc::new(state);
-        let mut written_bytes = 0;
-        let memory = match image {
-            Some(mut image) => {
-                let absorbed = image.absorb(vm.memory(), Vec::new())?;
-                written_bytes = absorbed.dirty_pages * PAGE_BYTES;
-                let relearn = wakes % RELEARN_WAKES == RELEARN_WAKES - 1;
-                let touched = if relearn {
-                    PageRuns::default()
-                } else {
-                    absorbed.touched
+    /// Saves an awake instance in RAM as it is. What can fail comes before the streams are taken out of the VM, so that it can go
+    /// on otherwise.
+    fn save(&self, mut awake: Awake) -> Result<(ParkedVm, Parked), (Box<Awake>, Cause)> {
+        match self.save_memory(&mut awake) {
+            Ok((memory, written_bytes, touched)) => {
+                let saved = awake
+                    .vm
+                    .pause()
+                    .map_err(Cause::from)
+                    .and_then(|paused| Ok(paused.save_with_streams()?));
+                let (state, streams) = match saved {
+                    Ok(saved) => saved,
+                    Err(cause) => return Err((Box::new(awake), cause)),
                 };
-                SavedMemory::Mapped {
-                    image,
-                    working_set: worth_having_ahead(touched),
+                let state = Arc::new(state);
+                if let Some(touched) = touched {
+                    self.learn(&state, &touched);
                 }
+                let saved_bytes = memory.resident_bytes().unwrap_or_default();
+                let Awake { vm, wakes, .. } = awake;
+                self.pool.retire(vm);
+                Ok((
+                    ParkedVm {
+                        memory,
+                        state,
+                        streams,
+                        wakes,
+                    },
+                    Parked::Asleep {
+                        written_bytes,
+                        saved_bytes,
+                    },
+                ))
             }
-            None => SavedMemory::capture(vm.memory())?,
-        };
-        if matches!(memory, SavedMemory::Compact(_)) {
-            self.learn(&state, &snapshot::touched_pages(vm.memory())?);
+            Err(cause) => Err((Box::new(awake), cause)),
         }
-        self.pool.retire(vm);
-        let outcome = Parked::Asleep {
-            written_bytes,
-            saved_bytes: memory.resident_bytes().unwrap_or_default(),
+    }
+
+    /// The memory of a VM, how much of it was written if that is known, and for small ones what was touched.
+    fn save_memory(&self, awake: &mut Awake) -> Result<(SavedMemory, u64, Option<PageRuns>), Cause> {
+        let paused = awake.vm.pause()?;
+        let Some(image) = &mut awake.image else {
+            let touched = snapshot::touched_pages(paused.memory())?;
+            let memory = SavedMemory::capture(paused.memory())?;
+            let touched = matches!(memory, SavedMemory::Compact(_)).then_some(touched);
+            return Ok((memory, 0, touched));
         };
-        Ok((
-            ParkedVm {
-                memory,
-                state,
-                streams,
-                wakes,
-            },
-            outcome,
-        ))
+        let absorbed = image.absorb(paused.memory(), Vec::new());
+        if absorbed.is_err() && image.is_poisoned() {
+            // The VM has all of it still; the next time it is captured anew.
+            awake.image = None;
+        }
+        let absorbed = absorbed?;
+        let relearn = awake.wakes % RELEARN_WAKES == RELEARN_WAKES - 1;
+        let touched = if relearn {
+            PageRuns::default()
+        } else {
+            absorbed.touched
+        };
+        let image = awake.image.take().ok_or("the image has gone")?;
+        let memory = SavedMemory::Mapped {
+            image,
+            working_set: worth_having_ahead(touched),
+        };
+        Ok((memory, absorbed.dirty_pages * PAGE_BYTES, None))
     }
 
     /// Has shells made with what a VM touched, if that is more than before. A VM from such a shell has touched all that its
@@ -334,26 +373,27 @@ fn open_kept(hypervisor: &Hypervisor, options: &MicroVmOptions) -> Option<Parked
     open()
         .inspect(|_| info!(path = %path.display(), "found the instance of an earlier run"))
         .inspect_err(|error| {
-            warn!(path = %path.display(), reason = causes(&**error), "an earlier instance is of no use; starting a new one");
+            let aside = path.with_extension("unused");
+            warn!(
+                path = %path.display(),
+                reason = causes(&**error),
+                aside = %aside.display(),
+                "an earlier instance is of no use here; putting it aside and starting a new one"
+            );
+            if let Err(error) = std::fs::rename(&path, &aside) {
+                warn!(path = %path.display(), %error, "cannot put it aside; it will be replaced");
+            }
         })
         .ok()
 }
 
 impl InstanceHost for MicroVmHost {
     fn restore(&self, instance: InstanceId) -> Result<Started, HostError> {
-        self.wake(instance).map_err(|source| HostError {
-            what: "restore",
-            instance,
-            source,
-        })
+        self.wake(instance)
     }
 
     fn boot(&self, instance: InstanceId) -> Result<Started, HostError> {
-        let fail = |source: Cause| HostError {
-            what: "boot",
-            instance,
-            source,
-        };
+        let fail = |source: Cause| HostError::new("boot", instance, source);
         let MicroVmOptions {
             vm,
             kernel,
@@ -376,11 +416,7 @@ impl InstanceHost for MicroVmHost {
     }
 
     fn park(&self, instance: InstanceId) -> Result<Parked, HostError> {
-        let fail = |source: Cause| HostError {
-            what: "park",
-            instance,
-            source,
-        };
+        let fail = |source: Cause| HostError::new("park", instance, source);
         let found = self.instances().remove(&instance);
         let awake = match found {
             Some(Instance::Awake(awake)) => awake,
@@ -390,13 +426,18 @@ impl InstanceHost for MicroVmHost {
             }
             None => return Err(fail("there is no such instance".into())),
         };
-        match self.sleep(awake).map_err(fail)? {
+        match self.sleep(awake) {
             Ok((parked, outcome)) => {
                 self.instances().insert(instance, Instance::Asleep(parked));
                 Ok(outcome)
             }
-            Err(awake) => {
-                self.instances().insert(instance, Instance::Awake(awake));
+            Err((awake, cause)) => {
+                // It only fails when the guest has died.
+                awake.vm.start().map_err(|error| fail(error.into()))?;
+                self.instances().insert(instance, Instance::Awake(*awake));
+                if let Some(cause) = cause {
+                    warn!(%instance, reason = causes(&*cause), "an instance cannot be parked and runs on");
+                }
                 Ok(Parked::Busy)
             }
         }
@@ -426,7 +467,10 @@ impl InstanceHost for MicroVmHost {
         for (instance, found) in instances {
             let parked = match found {
                 Instance::Asleep(parked) => Ok(parked),
-                Instance::Awake(awake) => self.save(awake).map(|(parked, _)| parked),
+                Instance::Awake(awake) => self
+                    .save(awake)
+                    .map(|(parked, _)| parked)
+                    .map_err(|(_, cause)| cause),
             };
             let done = parked.and_then(|parked| {
                 if self.options.keep {
@@ -438,11 +482,7 @@ impl InstanceHost for MicroVmHost {
             match done {
                 Ok(()) => kept += usize::from(self.options.keep),
                 Err(source) => {
-                    failure = Some(HostError {
-                        what: "keep",
-                        instance,
-                        source,
-                    });
+                    failure = Some(HostError::new("keep", instance, source));
                 }
             }
         }

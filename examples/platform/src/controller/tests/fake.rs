@@ -10,7 +10,7 @@ use scheduler::InstanceId;
 use tokio::sync::{oneshot, watch};
 
 use crate::controller::{ClosedGate, ParkGate};
-use crate::host::{GuestLink, HostError, InstanceHost, Parked, Started};
+use crate::host::{Fate, GuestLink, HostError, InstanceHost, Parked, Started};
 
 /// What every fake instance answers.
 pub(super) const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes";
@@ -108,6 +108,7 @@ impl Fake {
         let fail = |cause: &str| HostError {
             what,
             instance,
+            fate: Fate::Lost,
             source: cause.into(),
         };
         let done = match plan {
@@ -160,6 +161,7 @@ impl InstanceHost for Fake {
         let dead = || HostError {
             what: "park",
             instance,
+            fate: Fate::Lost,
             source: "it is dead".into(),
         };
         self.awake
