@@ -66,11 +66,12 @@ fn count(counts: &str, word: &str) -> u64 {
         .unwrap_or(0)
 }
 
-/// Name and reason of `test NAME ... ignored` and `test NAME ... ignored, REASON`.
+/// Name and reason of `test NAME ... ignored`, of libtest's `ignored, REASON` and of libtest-mimic's `ignored (REASON)`.
 fn ignored(line: &str) -> Option<(String, Option<String>)> {
     let (name, result) = line.strip_prefix("test ")?.split_once(" ... ")?;
     let reason = result.strip_prefix("ignored")?;
-    let reason = match reason.strip_prefix(", ") {
+    let in_brackets = || reason.strip_prefix(" (")?.strip_suffix(')');
+    let reason = match reason.strip_prefix(", ").or_else(in_brackets) {
         Some(reason) => Some(reason.to_owned()),
         None if reason.is_empty() => None,
         None => return None,
@@ -154,6 +155,13 @@ test result: ok. 11 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; fin
     fn a_test_that_prints_the_word_is_not_ignored() {
         assert_eq!(ignored("test x ... ignored_values are fine"), None);
         assert_eq!(ignored("the test x ... ignored"), None);
+    }
+
+    #[test]
+    fn both_harnesses_ways_to_give_a_reason_are_read() {
+        let why = Some(("x".to_owned(), Some("no KVM".to_owned())));
+        assert_eq!(ignored("test x ... ignored, no KVM"), why);
+        assert_eq!(ignored("test x ... ignored (no KVM)"), why);
     }
 
     #[test]
