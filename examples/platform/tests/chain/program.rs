@@ -14,6 +14,11 @@ pub(crate) const TESTS: &[Test] = &[
         sigterm_lets_requests_finish,
     ),
     ("program::sigint_ends_it_too", sigint_ends_it_too),
+    ("program::sighup_ends_it_too", sighup_ends_it_too),
+    (
+        "program::a_guest_goes_on_after_the_process_was_stopped",
+        a_guest_goes_on_after_the_process_was_stopped,
+    ),
     (
         "program::a_second_signal_ends_it_at_once",
         a_second_signal_ends_it_at_once,
@@ -43,6 +48,30 @@ fn sigterm_lets_requests_finish() -> Result<()> {
         "{ended:?}"
     );
     ensure!(idle.is_closed() && Client::connect(addr).is_err());
+    Ok(())
+}
+
+fn a_guest_goes_on_after_the_process_was_stopped() -> Result<()> {
+    let (process, addr) = Process::serve(&["--cooldown-ms", "3000"])?;
+    let mut client = Client::connect(addr)?;
+    client.get("/count")?;
+    for _ in 0..5 {
+        client.send(request("/burn?ms=30"))?;
+        // Interrupts KVM_RUN on every thread, without anybody having asked the vCPUs to come back.
+        process.signal("STOP")?;
+        process.signal("CONT")?;
+        ensure!(client.receive()?.text() == "burned 30 ms\n");
+    }
+    process.terminate()?;
+    Ok(())
+}
+
+fn sighup_ends_it_too() -> Result<()> {
+    let (process, addr) = Process::serve(&[])?;
+    ensure!(get(addr, "/count")?.number()? == 1);
+    process.signal("HUP")?;
+    let ended = process.end()?;
+    ensure!(ended.code == Some(0), "{ended:?}");
     Ok(())
 }
 

@@ -179,3 +179,15 @@ async fn a_host_that_panics_while_parking_costs_one_instance() {
     desk.asleep().await;
     desk.shut_down().await;
 }
+
+#[tokio::test]
+async fn a_restore_that_lacks_something_is_tried_again_and_loses_nothing() {
+    let desk = Desk::new(|config| config.cooldown = None);
+    for what in ["no descriptors", "no memory"] {
+        desk.fake.restores.lock().unwrap().push_back(Plan::Lacks(what));
+    }
+    let admitted = desk.admit().await.unwrap();
+    assert_eq!(format!("{:?}", admitted.link), "to 1");
+    drop(admitted);
+    assert_eq!(desk.shut_down().await, ["restore 1", "restore 1", "restore 1"]);
+}

@@ -18,6 +18,8 @@ pub(super) const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes
 /// How the next call of a kind goes; those that nobody planned go well.
 pub(super) enum Plan {
     Fails(&'static str),
+    /// Fails for want of something, and leaves the instance as it was.
+    Lacks(&'static str),
     /// Parking only: the instance is not quiet.
     Busy,
     /// Goes well, or badly if the sender is dropped, once it is told.
@@ -115,6 +117,7 @@ impl Fake {
             None => Ok(true),
             Some(Plan::Busy) => Ok(false),
             Some(Plan::Fails(cause)) => Err(fail(cause)),
+            Some(Plan::Lacks(cause)) => Err(fail(cause).kept()),
             Some(Plan::Waits(word)) => word
                 .recv()
                 .map(|()| true)
