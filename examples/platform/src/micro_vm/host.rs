@@ -373,7 +373,8 @@ fn open_kept(hypervisor: &Hypervisor, options: &MicroVmOptions) -> Option<Parked
     open()
         .inspect(|_| info!(path = %path.display(), "found the instance of an earlier run"))
         .inspect_err(|error| {
-            let aside = path.with_extension("unused");
+            let free = |n: &u32| !path.with_extension(format!("unused-{n}")).exists();
+            let aside = path.with_extension(format!("unused-{}", (1..).find(free).unwrap_or(0)));
             warn!(
                 path = %path.display(),
                 reason = causes(&**error),
