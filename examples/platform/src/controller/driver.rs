@@ -11,7 +11,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::warn;
 
+use super::alarm::Alarm;
 use super::execute::ParkGate;
 use super::requests::{Requests, Word};
 use super::status::{ServiceStatus, StatusBoard};
@@ -180,13 +182,23 @@ impl Controller {
     /// Does what is due by time, until [`settle`](Self::settle).
     pub async fn run(self: Arc<Self>) {
         let _under_way = self.tasks.token();
+        let alarm = Alarm::new()
+            .inspect_err(
+                |error| warn!(%error, "no thread for an exact alarm; parking may be some milliseconds late"),
+            )
+            .ok();
         loop {
             let moved = self.deadline_moved.notified();
             let deadline = self.core().scheduler.next_deadline();
+            let deadline = deadline.map(|at| self.instant(at));
             let due = async {
-                match deadline {
-                    Some(at) => tokio::time::sleep_until(self.instant(at).into()).await,
-                    None => std::future::pending().await,
+                match (&alarm, deadline) {
+                    (Some(alarm), _) => {
+                        alarm.set(deadline);
+                        alarm.rang().await;
+                    }
+                    (None, Some(at)) => tokio::time::sleep_until(at.into()).await,
+                    (None, None) => std::future::pending().await,
                 }
             };
             tokio::select! {

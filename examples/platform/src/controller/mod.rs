@@ -1,5 +1,6 @@
 //! The controller: the only reader of a clock. Feeds the scheduler what happens, and does what it decides.
 
+mod alarm;
 mod driver;
 mod execute;
 mod requests;
