@@ -13,7 +13,7 @@ pub enum Phase {
     Park,
     /// The scheduler decides, and a shell and the saved state are taken from their stocks.
     Place,
-    /// The memory image is mapped.
+    /// The memory is mapped, or copied when it is little.
     Load,
     /// Registers and devices are set and the vCPU is let go.
     Restore,

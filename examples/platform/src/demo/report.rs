@@ -129,7 +129,7 @@ const fn meaning(phase: Phase) -> &'static str {
     match phase {
         Phase::Park => "hold the connection",
         Phase::Place => "decide, take a shell",
-        Phase::Load => "map the memory",
+        Phase::Load => "map or copy the memory",
         Phase::Restore => "set registers, run",
         Phase::FirstResponse => "the guest answers",
     }
