@@ -61,6 +61,7 @@ impl UserNet {
         };
         streams.waiting = std::mem::take(&mut self.waiting)
             .into_iter()
+            .map(|waiting| waiting.request)
             .chain(posted)
             .collect();
         for _ in &streams.waiting {

@@ -44,7 +44,7 @@ pub struct UserNetCounts {
     pub connections_refused: u64,
     /// Connections the guest reset.
     pub connections_reset: u64,
-    /// Connections given up because the guest did not answer.
+    /// Connections given up before they were open because the guest did not answer.
     pub connections_timed_out: u64,
     /// Connections served from a spare.
     pub spares_used: u64,

@@ -336,6 +336,20 @@ impl<H> Link<H> {
         self.replies.push_back(reply);
     }
 
+    /// The guest takes nothing more for now. What is still to be sent does not wait for ever: its timers run, but for
+    /// those that are not `bounded`.
+    pub(crate) fn stall(&mut self, now: Millis, bounded: impl Fn(&H) -> bool) {
+        for port in &self.queue {
+            let Some(connection) = self.connections.get_mut(port) else {
+                continue;
+            };
+            if bounded(&connection.host) {
+                connection.tcp.stalled(now);
+            }
+            self.deadline = earliest(self.deadline, connection.tcp.deadline());
+        }
+    }
+
     /// Lets timers that have come due act. Answers the connections it happened to.
     pub(crate) fn expire(&mut self, now: Millis) -> Vec<u16> {
         let mut expired = Vec::new();

@@ -61,10 +61,10 @@ impl UserNet {
             _ => self.exchange(id),
         }
         while connected && self.handshakes < self.config.max_handshakes {
-            let Some(request) = self.waiting.pop_front() else {
+            let Some(first) = self.waiting.pop_front() else {
                 break;
             };
-            self.serve(request);
+            self.serve(first.request);
         }
     }
 

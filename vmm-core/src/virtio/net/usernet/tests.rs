@@ -3,4 +3,5 @@
 mod nic;
 mod saving;
 mod spares;
+mod stalled;
 mod streams;

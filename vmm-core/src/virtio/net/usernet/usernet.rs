@@ -15,6 +15,7 @@ use super::handle::{Request, Shared, UserNetHandle};
 use super::host_stream::HostStream;
 use super::link::Link;
 use super::spares::SparePool;
+use super::tcp::GIVE_UP_MS;
 use super::time::Millis;
 use crate::virtio::net::backend::{Frame, NetBackend};
 
@@ -32,6 +33,14 @@ pub(super) enum Host {
     Stream(HostStream),
     /// Nobody any more.
     Gone,
+}
+
+/// A request that waits for a handshake to end.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) request: Request,
+    /// Its turn has to come by then.
+    pub(super) deadline: Millis,
 }
 
 /// The host side of a connection.
@@ -52,8 +61,8 @@ pub struct UserNet {
     pub(super) config: UserNetConfig,
     pub(super) link: Link<HostSide>,
     pub(super) spares: SparePool,
-    /// Requests that wait for a handshake to end.
-    pub(super) waiting: VecDeque<Request>,
+    /// Oldest first.
+    pub(super) waiting: VecDeque<Waiting>,
     pub(super) handshakes: usize,
     pub(super) shared: Arc<Shared>,
     pub(super) epoll: Epoll,
@@ -124,6 +133,18 @@ impl UserNet {
         self.armed.is_none()
     }
 
+    /// When the timer is to go off.
+    #[cfg(test)]
+    pub(super) fn due(&self) -> Option<Millis> {
+        self.armed
+    }
+
+    /// Sets the time of the next pass.
+    #[cfg(test)]
+    pub(super) fn set_now(&mut self, now: Millis) {
+        self.now = Some(now);
+    }
+
     pub(super) fn now(&mut self) -> Millis {
         let start = self.start;
         *self
@@ -157,7 +178,8 @@ impl UserNet {
         } else if self.handshakes < self.config.max_handshakes {
             self.open(request.port, Host::Stream(HostStream::new(request.stream)));
         } else {
-            self.waiting.push_back(request);
+            let deadline = now.plus(GIVE_UP_MS);
+            self.waiting.push_back(Waiting { request, deadline });
         }
     }
 
@@ -187,11 +209,20 @@ impl UserNet {
         }
     }
 
-    fn timer_expired(&mut self) {
+    pub(super) fn timer_expired(&mut self) {
         self.disarm();
         let now = self.now();
+        self.expire_waiting(now);
         for id in self.link.expire(now) {
             self.review(id);
+        }
+    }
+
+    /// Gives up requests whose turn has not come in time.
+    fn expire_waiting(&mut self, now: Millis) {
+        while self.waiting.pop_front_if(|first| first.deadline <= now).is_some() {
+            self.shared.counters.connections_timed_out.increment();
+            self.shared.release();
         }
     }
 
@@ -256,6 +287,9 @@ impl NetBackend for UserNet {
             self.close(id);
         }
         self.register();
+        // A spare connection keeps nobody waiting, and the guest of a VM made ahead takes nothing for a long time.
+        let now = self.now();
+        self.link.stall(now, |side| !matches!(side.host, Host::Spare));
         self.arm();
         {
             let inbox = self.shared.inbox();

@@ -68,7 +68,8 @@ impl UserNet {
             .deadline()
             .filter(|_| idle)
             .map(|due| due.max(now.plus(REFILL_DELAY_MS)));
-        let Some(deadline) = earliest(self.link.deadline(), refill) else {
+        let waiting = self.waiting.front().map(|first| first.deadline);
+        let Some(deadline) = earliest(earliest(self.link.deadline(), refill), waiting) else {
             return;
         };
         if self.armed.is_none_or(|armed| deadline < armed) {

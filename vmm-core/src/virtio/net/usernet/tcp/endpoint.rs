@@ -152,6 +152,10 @@ impl Endpoint {
     pub(crate) fn expire(&mut self, now: Millis) {
         match self.timer.expire(now) {
             None => {}
+            // The guest does not even take the reset. It gets another one if it ever speaks again.
+            Some(_) if self.state.phase == Phase::Aborting => {
+                self.state.phase = Phase::Closed(Ending::Aborted);
+            }
             Some(true) => {
                 self.state.snd_nxt = self.state.snd_una;
                 self.probe = true;
@@ -159,11 +163,26 @@ impl Endpoint {
             Some(false) if self.state.phase == Phase::SynSent => {
                 self.state.phase = Phase::Closed(Ending::TimedOut);
             }
-            Some(false) => self.abort(),
+            Some(false) => {
+                self.abort();
+                self.timer = Timer::default();
+            }
         }
         if self.linger.is_some_and(|deadline| deadline <= now) {
             self.linger = None;
             self.abort();
+        }
+    }
+
+    /// The guest takes no frames: its time to answer runs all the same.
+    pub(crate) fn stalled(&mut self, now: Millis) {
+        let waits = match self.state.phase {
+            Phase::SynSent | Phase::Aborting => true,
+            Phase::Open => !self.to_guest.is_empty() || self.state.sending == Sending::Fin,
+            Phase::Closed(_) => false,
+        };
+        if waits {
+            self.timer.start(now);
         }
     }
 

@@ -19,6 +19,7 @@ pub(crate) use output::Outgoing;
 pub(crate) use seq::Seq;
 pub use state::TcpStateError;
 pub(crate) use state::{Phase, Receiving, Sending, TcpState};
+pub(crate) use timer::GIVE_UP_MS;
 
 /// Bytes kept for the guest until it has acknowledged them, per connection.
 pub(crate) const SEND_CAPACITY: usize = 64 * 1024;

@@ -101,9 +101,13 @@ impl Endpoint {
     }
 
     fn sent(&mut self, now: Millis, numbers: usize) {
+        if self.state.snd_nxt == self.state.snd_una {
+            self.timer.restart(now);
+        } else {
+            self.timer.start(now);
+        }
         self.state.snd_nxt = self.state.snd_nxt.plus(numbers);
         self.state.snd_max = self.state.snd_max.max(self.state.snd_nxt);
         self.probe = false;
-        self.timer.start(now);
     }
 }

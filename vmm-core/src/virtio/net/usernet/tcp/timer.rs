@@ -7,6 +7,8 @@ use crate::virtio::net::usernet::time::Millis;
 pub(crate) const FIRST_INTERVAL_MS: u64 = 200;
 /// Repetitions without an answer before the connection is given up: 25 s of a running guest.
 pub(crate) const MAX_TRIES: u8 = 6;
+/// All the intervals together: how long what the guest never answers is waited for.
+pub(crate) const GIVE_UP_MS: u64 = FIRST_INTERVAL_MS * ((2 << MAX_TRIES) - 1);
 
 /// The retransmission timer of a connection; not saved, a restored connection starts over.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,6 +22,13 @@ impl Timer {
     pub(crate) fn start(&mut self, now: Millis) {
         self.deadline
             .get_or_insert(now.plus(FIRST_INTERVAL_MS << self.tries.min(MAX_TRIES)));
+    }
+
+    /// Something was sent while nothing else was under way: the interval starts with it, not with the wait for the guest to
+    /// take it.
+    pub(crate) fn restart(&mut self, now: Millis) {
+        self.deadline = None;
+        self.start(now);
     }
 
     /// The guest answered; `waiting` tells whether something else is still waiting.
