@@ -29,4 +29,4 @@ pub use observe::Observer;
 pub use park::{Busy, ParkPermit};
 pub use proxy::Proxy;
 pub use target_handle::{Counters, TargetHandle};
-pub use tcp::{OpenConnections, Refusal, TcpOptions, WakeOn, http1_refusal, no_refusal};
+pub use tcp::{OpenConnections, Protocol, Refusal, TcpOptions, WakeOn, http1_refusal, no_refusal};

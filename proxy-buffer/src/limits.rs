@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-/// Bounds on what the proxy holds for targets that are not awake. `Default` suits one host with some thousand targets.
+/// Bounds on what the proxy holds for targets that are not awake, and on how long a connection may stand still. `Default`
+/// suits one host with some thousand targets.
+///
+/// Every field is checked by [`Proxy::new`](crate::Proxy::new): zero would refuse everything and is an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections that may wait at one target's gate; the next is refused. Default 1,024.
@@ -17,6 +20,14 @@ pub struct Limits {
     pub hold_time: Duration,
     /// How long a connect to an awake backend may take. Default 5 s.
     pub connect_time: Duration,
+    /// How long an answer that is owed may make no progress: no byte from the backend, and none taken by the client.
+    /// Default 60 s.
+    pub answer_time: Duration,
+    /// The same, once the client has sent its end: it may still read its answer, but may also be gone. Default 5 s.
+    pub abandoned_time: Duration,
+    /// How long the head of a request may take from its first byte to its last, and how long a body may pause between
+    /// two bytes. Default 30 s.
+    pub request_time: Duration,
     /// Client connections open to one target, quiet ones included. Default 16,384.
     pub connections_per_target: usize,
 }
@@ -30,6 +41,9 @@ impl Default for Limits {
             held_bytes_total: 64 * 1024 * 1024,
             hold_time: Duration::from_secs(30),
             connect_time: Duration::from_secs(5),
+            answer_time: Duration::from_secs(60),
+            abandoned_time: Duration::from_secs(5),
+            request_time: Duration::from_secs(30),
             connections_per_target: 16 * 1024,
         }
     }
@@ -43,6 +57,9 @@ impl Limits {
             ("held_bytes_per_connection", self.held_bytes_per_connection == 0),
             ("hold_time", self.hold_time.is_zero()),
             ("connect_time", self.connect_time.is_zero()),
+            ("answer_time", self.answer_time.is_zero()),
+            ("abandoned_time", self.abandoned_time.is_zero()),
+            ("request_time", self.request_time.is_zero()),
             ("connections_per_target", self.connections_per_target == 0),
         ];
         if let Some((field, _)) = zero.into_iter().find(|(_, is_zero)| *is_zero) {
@@ -111,11 +128,18 @@ mod tests {
 
     #[test]
     fn a_zero_limit_is_named() {
-        let limits = Limits {
-            hold_time: Duration::ZERO,
-            ..Limits::default()
-        };
-        assert_eq!(limits.check(), Err(InvalidLimits::Zero { field: "hold_time" }));
+        let zeroes: [(&str, fn(&mut Limits) -> &mut Duration); 5] = [
+            ("hold_time", |limits| &mut limits.hold_time),
+            ("connect_time", |limits| &mut limits.connect_time),
+            ("answer_time", |limits| &mut limits.answer_time),
+            ("abandoned_time", |limits| &mut limits.abandoned_time),
+            ("request_time", |limits| &mut limits.request_time),
+        ];
+        for (field, time) in zeroes {
+            let mut limits = Limits::default();
+            *time(&mut limits) = Duration::ZERO;
+            assert_eq!(limits.check(), Err(InvalidLimits::Zero { field }));
+        }
     }
 
     #[test]

@@ -10,4 +10,4 @@ mod session;
 
 pub(crate) use accept::{serve, serve_connection};
 pub use http1::http1_refusal;
-pub use options::{OpenConnections, Refusal, TcpOptions, WakeOn, no_refusal};
+pub use options::{OpenConnections, Protocol, Refusal, TcpOptions, WakeOn, no_refusal};

@@ -22,6 +22,8 @@ pub fn no_refusal(_why: &HoldError) -> Option<Bytes> {
 /// How a listener's connections are served.
 #[derive(Clone, Debug)]
 pub struct TcpOptions {
+    /// What the connections carry. Default: any bytes.
+    pub protocol: Protocol,
     /// What wakes the target. Default: the first bytes.
     pub wake_on: WakeOn,
     /// What open connections mean for parking. Default: they survive it.
@@ -41,6 +43,7 @@ pub struct TcpOptions {
 impl Default for TcpOptions {
     fn default() -> Self {
         Self {
+            protocol: Protocol::Raw,
             wake_on: WakeOn::FirstBytes,
             open_connections: OpenConnections::KeepAcrossSleep,
             refusal: no_refusal,
@@ -49,6 +52,16 @@ impl Default for TcpOptions {
             drain_quiet: Duration::from_millis(100),
         }
     }
+}
+
+/// What a listener's connections carry, so which silence is a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// Any bytes. Silence is legal at any time, so none of the limits on silence apply.
+    Raw,
+    /// HTTP/1: requests and answers are told apart, and each must get on.
+    Http1,
 }
 
 /// What wakes a target.
