@@ -10,6 +10,7 @@ mod hypervisor;
 mod irq;
 mod kernel;
 mod lifecycle;
+#[expect(unsafe_code, reason = "vouches for the memory that KVM is given")]
 mod machine;
 mod memory;
 mod net_port;

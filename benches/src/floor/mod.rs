@@ -5,6 +5,10 @@
 //! devices: the guest touches none before.
 
 mod cold;
+#[expect(
+    unsafe_code,
+    reason = "maps memory and gives it to KVM with nothing in between"
+)]
 mod machine;
 mod saved;
 mod section;

@@ -2,6 +2,7 @@
 //! (docs/adr/0002), and all of them together the working set.
 
 mod pagemap;
+#[expect(unsafe_code, reason = "PAGEMAP_SCAN has no safe wrapper")]
 mod scan;
 
 use std::fs::File;

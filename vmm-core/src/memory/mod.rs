@@ -2,8 +2,10 @@
 
 mod image;
 pub(crate) mod layout;
+#[expect(unsafe_code, reason = "maps files over the reservation and populates pages")]
 mod ram;
 pub(crate) mod rom;
+#[expect(unsafe_code, reason = "hands host memory to KVM")]
 mod slots;
 
 pub use image::{ImageRegion, MemoryImage};

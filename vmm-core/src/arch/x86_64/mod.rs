@@ -5,4 +5,5 @@ pub(crate) mod cpuid;
 pub(crate) mod gdt;
 pub(crate) mod msr;
 pub(crate) mod regs;
+#[expect(unsafe_code, reason = "RDTSC is an intrinsic")]
 pub(crate) mod tsc;
