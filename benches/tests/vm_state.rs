@@ -14,6 +14,7 @@ const GENERATION: GenerationSection = GenerationSection {
     restores: 300,
     monotonic_ns: 1 << 40,
     realtime_ns: 1 << 60,
+    page_low: 0x10_0000,
 };
 
 /// A vCPU section in which the bytes of each block count up from the block's number.
@@ -39,7 +40,7 @@ fn sections() -> Vec<StateSection> {
         let kind = StateKind::from_number(number).unwrap();
         StateSection {
             kind,
-            version: 1,
+            version: if number == 4 { 2 } else { 1 },
             bytes,
         }
     };

@@ -1,7 +1,8 @@
 //! What a VM is made of.
 
 use crate::kernel::Entry;
-use crate::virtio::UserNetConfig;
+use crate::memory::layout::MACHINE_VERSION;
+use crate::virtio::{NetConfig, UserNetConfig};
 
 /// A VM's shape and devices. Two VMs of equal configuration can take each other's saved state.
 #[derive(Debug, Clone)]
@@ -50,10 +51,72 @@ impl VmConfig {
         self
     }
 
+    /// What VMs must have in common to take each other's saved state, as `key = value` pairs to keep beside it: version of the
+    /// machine's layout, vCPUs, memory, devices, and the network device's address, MTU and ring size.
+    #[must_use]
+    pub fn shape(&self) -> [(&'static str, String); 5] {
+        let net = self.net.as_ref().map(|net| &net.net);
+        let (device, net) = match net {
+            Some(net) => {
+                let NetConfig { mac, mtu, queue_size } = net;
+                (" virtio-net", format!("mac {mac} mtu {mtu} queue {queue_size}"))
+            }
+            None => ("", "none".to_owned()),
+        };
+        [
+            ("vm.layout", MACHINE_VERSION.to_string()),
+            ("vm.vcpus", "1".to_owned()),
+            ("vm.memory_bytes", self.memory_bytes.to_string()),
+            (
+                "vm.devices",
+                format!("io-apic serial generation boot-timer{device}"),
+            ),
+            ("vm.net", net),
+        ]
+    }
+
     /// Sets the network link; `None` for a VM without network.
     #[must_use]
     pub fn net(mut self, net: Option<UserNetConfig>) -> Self {
         self.net = net;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(config: &VmConfig) -> Vec<String> {
+        config
+            .shape()
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect()
+    }
+
+    #[test]
+    fn shape_names_all_that_saved_state_depends_on() {
+        let mut config = VmConfig::default();
+        assert_eq!(
+            shape(&config),
+            [
+                "vm.layout=1",
+                "vm.vcpus=1",
+                "vm.memory_bytes=67108864",
+                "vm.devices=io-apic serial generation boot-timer virtio-net",
+                "vm.net=mac 52:54:00:12:34:56 mtu 1500 queue 256",
+            ]
+        );
+        config.net = None;
+        let without = shape(&config);
+        assert!(without.contains(&"vm.net=none".to_owned()));
+        assert!(without.contains(&"vm.devices=io-apic serial generation boot-timer".to_owned()));
+    }
+
+    #[test]
+    fn what_only_a_boot_looks_at_is_not_part_of_the_shape() {
+        let config = VmConfig::default().cmdline("quiet").entry(Entry::Pvh);
+        assert_eq!(config.shape(), VmConfig::default().shape());
     }
 }

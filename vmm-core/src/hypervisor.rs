@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::{Cap, Kvm};
 
+use crate::arch::x86_64::cpuid;
+use crate::arch::x86_64::cpuid_check::{self, CpuidError};
 use crate::memory::RomError;
 use crate::memory::rom::Rom;
+use crate::state::VmState;
 
 /// The KVM API version every kernel since 2.6.22 reports (kernel `Documentation/virt/kvm/api.rst`, 4.1).
 const KVM_API_VERSION: i32 = 12;
@@ -259,7 +262,8 @@ impl Hypervisor {
     }
 
     /// What a guest saved on this host has seen of its processor, as `key = value` pairs: vendor, and the signature (family,
-    /// model, stepping) of CPUID leaf 1. A host with other values may lack instructions that the guest has found.
+    /// model, stepping) of CPUID leaf 1. A host with other values may lack what the guest has found by other ways than CPUID;
+    /// [`check`](Self::check) is for what CPUID names.
     #[must_use]
     pub fn processor(&self) -> [(&'static str, String); 2] {
         let leaf = |function| {
@@ -279,6 +283,19 @@ impl Hypervisor {
             ("cpu.vendor", vendor),
             ("cpu.signature", format!("{signature:#010x}")),
         ]
+    }
+
+    /// Says before a wake whether this host's processor has all that the guest of `state` was told of, so that the caller can
+    /// boot instead. A host with more features will do: the guest keeps the CPUID it was given. Restoring checks it as well.
+    ///
+    /// # Errors
+    /// Every feature that is missing, not just the first.
+    pub fn check(&self, state: &VmState) -> Result<(), CpuidError> {
+        self.check_cpuid(&state.vcpu.cpuid)
+    }
+
+    pub(crate) fn check_cpuid(&self, saved: &CpuId) -> Result<(), CpuidError> {
+        cpuid_check::check(saved, &cpuid::for_vcpu(&self.cpuid, 0))
     }
 
     /// What this host's KVM can do beyond the required.

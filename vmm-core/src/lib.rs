@@ -22,6 +22,7 @@ mod vcpu;
 mod virtio;
 mod vm;
 
+pub use arch::x86_64::cpuid_check::{CpuidError, CpuidMismatch};
 pub use bus::{Bus, BusDevice, BusError, SharedDevice};
 pub use config::VmConfig;
 pub use devices::boot_timer::{MARK_RESUMED, MARK_SERVING};

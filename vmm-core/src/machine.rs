@@ -7,6 +7,7 @@ use kvm_bindings::{CpuId, KVM_CAP_SPLIT_IRQCHIP, kvm_enable_cap};
 use kvm_ioctls::VmFd;
 
 use crate::arch::x86_64::cpuid;
+use crate::arch::x86_64::cpuid_check::CpuidError;
 use crate::bus::{BusError, SharedDevice};
 use crate::config::VmConfig;
 use crate::devices::boot_timer::BootTimer;
@@ -59,6 +60,9 @@ pub enum CreateError {
     /// Two devices in one place.
     #[error(transparent)]
     Bus(#[from] BusError),
+    /// This host's processor cannot go on with the saved guest.
+    #[error(transparent)]
+    Cpuid(#[from] CpuidError),
     /// The network device could not be made.
     #[error(transparent)]
     Net(#[from] NetPortError),
@@ -113,6 +117,13 @@ impl Machine {
         cpuid: Option<&CpuId>,
         warm_up: WarmUp,
     ) -> Result<Self, CreateError> {
+        let cpuid = match cpuid {
+            Some(saved) => {
+                hypervisor.check_cpuid(saved)?;
+                saved.clone()
+            }
+            None => cpuid::for_vcpu(&hypervisor.cpuid, 0),
+        };
         install_kick_signal().map_err(step("install the kick signal's handler"))?;
         let ram = GuestRam::reserve(config.memory_bytes)?;
         let vm = Arc::new(hypervisor.kvm.create_vm().map_err(step("KVM_CREATE_VM"))?);
@@ -129,7 +140,6 @@ impl Machine {
         split_irqchip(&vm)?;
 
         let fd = vm.create_vcpu(0).map_err(step("KVM_CREATE_VCPU"))?;
-        let cpuid = cpuid.map_or_else(|| cpuid::for_vcpu(&hypervisor.cpuid, 0), CpuId::clone);
         let vcpu = Vcpu::new(fd, &cpuid)?;
 
         let id = GenerationId::random().map_err(step("draw a generation id"))?;
@@ -251,4 +261,32 @@ fn irq_line(vm: &VmFd, pin: u32) -> Result<IrqLine, CreateError> {
     let irqfd = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).map_err(step("create an irqfd"))?;
     vm.register_irqfd(&irqfd, pin).map_err(step("KVM_IRQFD"))?;
     Ok(IrqLine::new(Arc::new(irqfd)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever changes one of these makes another machine, and so another [`layout::MACHINE_VERSION`].
+    #[test]
+    fn machine_version_1_is_laid_out_like_this() {
+        assert_eq!(layout::MACHINE_VERSION, 1);
+        assert_eq!([SERIAL_PORT, SERIAL_PORT_LEN], [0x3f8, 8]);
+        assert_eq!(
+            [SERIAL_PIN, NET_PIN, GENERATION_PIN, u32::try_from(PINS).unwrap()],
+            [4, 5, 6, 24]
+        );
+        assert_eq!(
+            [NET_BASE, GENERATION_BASE, BOOT_TIMER_BASE],
+            [0xd000_0000, 0xd000_1000, 0xd000_2000]
+        );
+        assert_eq!(
+            [
+                layout::MMIO_GAP_START,
+                layout::HIGH_RAM_START,
+                layout::IOAPIC_BASE
+            ],
+            [0xc000_0000, 1 << 32, 0xfec0_0000]
+        );
+    }
 }

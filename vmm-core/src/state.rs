@@ -72,7 +72,8 @@ impl StateKind {
     /// Version of the layout that this crate writes, and the only one it reads.
     const fn version(self) -> u16 {
         match self {
-            Self::Machine | Self::Vcpu | Self::IoApic | Self::Generation | Self::Net => 1,
+            Self::Machine | Self::Vcpu | Self::IoApic | Self::Net => 1,
+            Self::Generation => 2,
         }
     }
 }

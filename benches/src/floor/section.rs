@@ -56,6 +56,8 @@ pub struct GenerationSection {
     pub monotonic_ns: u64,
     /// UTC at the save.
     pub realtime_ns: u64,
+    /// The half of a page's address that was written and waits for the other.
+    pub page_low: u32,
 }
 
 /// Bytes that are no such section.

@@ -58,6 +58,8 @@ pub(crate) struct GenerationState {
     restores: u32,
     monotonic_ns: u64,
     realtime_ns: u64,
+    /// The half of a page's address that was written and waits for the other.
+    page_low: u32,
 }
 
 /// The device.
@@ -108,12 +110,14 @@ impl Generation {
             restores: self.restores,
             monotonic_ns: nanoseconds(self.monotonic_at(now)),
             realtime_ns: nanoseconds(now),
+            page_low: self.page_low,
         }
     }
 
     /// Becomes the saved device, one restore further on, and writes the guest's page. Guest memory must be mapped.
     pub(crate) fn restore(&mut self, state: &GenerationState, id: GenerationId) {
         self.page = state.page.map(GuestAddress);
+        self.page_low = state.page_low;
         self.sequence = state.sequence;
         self.restores = state.restores.wrapping_add(1);
         self.monotonic = Duration::from_nanos(state.monotonic_ns);
@@ -225,6 +229,21 @@ mod tests {
         let state = device.state();
         device.restore(&state, GenerationId([2; 16]));
         assert_eq!((read(0), read(4), read(8)), (4, 1, 0x0202_0202));
+    }
+
+    #[test]
+    fn a_restore_between_the_two_halves_of_an_address_loses_neither() {
+        let (ram, mut device) = device();
+        device.write(REG_PAGE_LOW, &0x5000_u32.to_le_bytes());
+        let state = device.state();
+        let mut restored = Generation::new(ram.clone(), CLOCK, GenerationId([1; 16]));
+        restored.restore(&state, GenerationId([2; 16]));
+        restored.write(REG_PAGE_HIGH, &[0; 4]);
+        assert_eq!(
+            ram.memory().read_obj::<u32>(GuestAddress(0x5008)).unwrap(),
+            0x0202_0202
+        );
+        assert_eq!(ram.memory().read_obj::<u32>(GuestAddress(8)).unwrap(), 0);
     }
 
     #[test]

@@ -2,6 +2,10 @@
 
 use vm_memory::GuestAddress;
 
+/// Version of what a running guest knows of the machine: where RAM and devices are, their interrupt lines, their registers. A
+/// change that a restored guest would notice is a new version.
+pub(crate) const MACHINE_VERSION: u32 = 1;
+
 /// Bytes in a page; guest and host agree on it on x86-64.
 pub(crate) const PAGE_SIZE: u64 = 4096;
 /// Below this are RAM and nothing else; from here to 4 GiB are devices.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use vmm_core::{
-    DetachedStreams, GenerationId, MARK_RESUMED, MARK_SERVING, Restore, RestoreError, Shell, Spare, Template,
-    UserNetConfig, Vm,
+    CreateError, DetachedStreams, GenerationId, MARK_RESUMED, MARK_SERVING, Restore, RestoreError, Shell,
+    ShellError, Spare, StateKind, Template, UserNetConfig, Vm, VmState,
 };
 
 use crate::common::{
@@ -42,6 +42,14 @@ pub(crate) const TESTS: &[Test] = &[
     (
         "states_of_another_shape_are_refused",
         states_of_another_shape_are_refused,
+    ),
+    (
+        "guests_of_a_better_processor_are_refused_before_anything_is_made",
+        guests_of_a_better_processor_are_refused_before_anything_is_made,
+    ),
+    (
+        "guests_of_a_lesser_processor_go_on",
+        guests_of_a_lesser_processor_go_on,
     ),
 ];
 
@@ -219,6 +227,77 @@ fn a_vm_that_never_ran_can_be_restored() {
     for way in WAYS {
         let vm = restore(way, &hypervisor, &config(), &saved, DetachedStreams::default());
         vm.handle().wait_mark(MARK_SERVING, PATIENCE).unwrap();
+        assert_eq!(request(&vm, "/count"), "1", "{way:?}");
+    }
+}
+
+/// `saved` as if its guest had been told of EBX `change`d in CPUID leaf 7.
+fn with_features(saved: &Saved, change: impl Fn(u32) -> u32) -> VmState {
+    const ENTRY_BYTES: usize = 40;
+    let mut sections = saved.state.to_sections().unwrap();
+    let vcpu = sections
+        .iter_mut()
+        .find(|section| section.kind == StateKind::Vcpu)
+        .unwrap();
+    let word = |entry: &[u8], at: usize| u32::from_le_bytes(entry[4 * at..4 * at + 4].try_into().unwrap());
+    let entries = usize::try_from(word(&vcpu.bytes, 0)).unwrap();
+    let entry = vcpu.bytes[4..4 + entries]
+        .chunks_exact_mut(ENTRY_BYTES)
+        .find(|entry| (word(entry, 0), word(entry, 1)) == (7, 0))
+        .unwrap();
+    let ebx = change(word(entry, 4));
+    entry[16..20].copy_from_slice(&ebx.to_le_bytes());
+    VmState::from_sections(&sections).unwrap()
+}
+
+fn guests_of_a_better_processor_are_refused_before_anything_is_made() {
+    let hypervisor = hypervisor();
+    let saved = saved_serving(&hypervisor, &config());
+    hypervisor.check(&saved.state).unwrap();
+    let state = with_features(&saved, |_| u32::MAX);
+    let error = hypervisor.check(&state).unwrap_err();
+    let [mismatch] = error.mismatches[..] else {
+        panic!("{error}")
+    };
+    assert_eq!((mismatch.leaf, mismatch.index, mismatch.register), (7, 0, "ebx"));
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "CPUID differs: leaf 0x7.0 ebx 0xffffffff in the snapshot, {:#x} here",
+            mismatch.here
+        )
+    );
+    let restore = Restore {
+        state: &state,
+        streams: DetachedStreams::default(),
+        generation: GenerationId([1; 16]),
+    };
+    let refused = Vm::restore(&hypervisor, &config(), &saved.memory, restore).unwrap_err();
+    assert!(
+        matches!(refused, RestoreError::Create(CreateError::Cpuid(_))),
+        "{refused}"
+    );
+    let template = Template::from(Arc::new(state));
+    let refused = Shell::new(&hypervisor, &config(), Some(&template)).unwrap_err();
+    assert!(
+        matches!(refused, ShellError::Create(CreateError::Cpuid(_))),
+        "{refused}"
+    );
+}
+
+fn guests_of_a_lesser_processor_go_on() {
+    let hypervisor = hypervisor();
+    let Saved { memory, state } = saved_serving(&hypervisor, &config());
+    let whole = Saved { memory, state };
+    // RDSEED, which this guest does without.
+    let state = with_features(&whole, |ebx| ebx & !(1 << 18));
+    hypervisor.check(&state).unwrap();
+    let lesser = Saved {
+        memory: whole.memory,
+        state,
+    };
+    for way in [Way::Cold, Way::Template] {
+        let vm = restore(way, &hypervisor, &config(), &lesser, DetachedStreams::default());
         assert_eq!(request(&vm, "/count"), "1", "{way:?}");
     }
 }

@@ -101,9 +101,10 @@ fn missing_and_repeated_sections_are_refused() {
         );
         let mut later = sections.clone();
         later[index].version += 1;
+        let version = later[index].version;
         let error = VmState::from_sections(&later).unwrap_err();
         assert!(
-            matches!(error, StateError::Version { kind: of, found: 2 } if of == kind),
+            matches!(error, StateError::Version { kind: of, found } if of == kind && found == version),
             "{error}"
         );
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod boot;
 pub(crate) mod cpuid;
+pub(crate) mod cpuid_check;
 pub(crate) mod gdt;
 pub(crate) mod msr;
 pub(crate) mod regs;
