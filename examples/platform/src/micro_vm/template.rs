@@ -94,9 +94,9 @@ pub(super) fn fingerprint(
             format!("{:#010x}", crc32fast::hash(kernel)),
         ),
         ("guest.cmdline".to_owned(), config.cmdline.clone()),
-        ("guest.memory_bytes".to_owned(), config.memory_bytes.to_string()),
     ];
-    Fingerprint::from_pairs(processor.chain(guest))
+    let shape = config.shape().into_iter().map(|(key, value)| (key.to_owned(), value));
+    Fingerprint::from_pairs(processor.chain(shape).chain(guest))
 }
 
 /// Options for a snapshot that is only for `fingerprint`, replacing what is there.
@@ -193,6 +193,12 @@ impl Template {
             mismatches: mismatches.iter().map(ToString::to_string).collect(),
         })?;
         let state = Arc::new(from_sections(snapshot.sections())?);
+        hypervisor
+            .check(&state)
+            .map_err(|error| TemplateError::Mismatch {
+                path: path.display().to_string(),
+                mismatches: error.mismatches.iter().map(ToString::to_string).collect(),
+            })?;
         Ok(Self {
             snapshot,
             state,

@@ -164,7 +164,7 @@ fn of_another_shape_is_not_used() -> Result<()> {
     let (process, addr) = serve(dir.path(), &["--memory-mib", "48"])?;
     ensure!(get(addr, "/count")?.number()? == 1);
     let ended = process.terminate()?;
-    ensure!(ended.stderr.contains("guest.memory_bytes"), "{ended:?}");
+    ensure!(ended.stderr.contains("vm.memory_bytes"), "{ended:?}");
     Ok(())
 }
 
