@@ -74,6 +74,7 @@ impl Desk {
             service: SERVICE,
             instance,
             epoch,
+            written_bytes: 0,
         });
     }
 

@@ -51,6 +51,7 @@ impl Agenda {
                     service,
                     instance,
                     epoch,
+                    written_bytes: 0,
                 },
             ),
             Command::Stop { instance, epoch } => (

@@ -41,6 +41,7 @@ impl Loop {
                         service,
                         instance,
                         epoch,
+                        written_bytes: 0,
                     });
                 }
                 _ => {}

@@ -34,8 +34,11 @@ pub enum Command {
     },
     /// Quiesce the instance, then put it to sleep. Answer: `InstanceParked`; or `ParkRefused` if it was not quiet
     /// after all and still runs; or `InstanceExited`.
+    ///
+    /// One that sleeps already is put deeper asleep: `InstanceParked`, or `ParkRefused` if it stays where it was. A
+    /// `Start` may follow before the answer, which then is not wanted any more.
     Park {
-        /// An instance without requests in flight.
+        /// An instance without requests in flight, running or asleep at a shallower level.
         instance: InstanceId,
         /// Epoch of this command.
         epoch: Epoch,
@@ -77,10 +80,12 @@ pub enum StartKind {
     Boot,
 }
 
-/// How deeply a parked instance sleeps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How deeply a parked instance sleeps, the deeper the greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum ParkLevel {
+    /// Its vCPUs stand still, all its memory is resident.
+    Paused,
     /// Saved state in host memory: quickest to wake.
     #[default]
     Ram,
@@ -113,6 +118,11 @@ impl fmt::Display for Command {
                 kind: StartKind::Boot,
                 ..
             } => write!(f, "boot instance {instance}"),
+            Self::Park {
+                instance,
+                level: ParkLevel::Paused,
+                ..
+            } => write!(f, "pause instance {instance}"),
             Self::Park {
                 instance,
                 level: ParkLevel::Ram,

@@ -6,9 +6,15 @@ use core::ops::Deref;
 use core::time::Duration;
 
 use crate::action::ParkLevel;
+use crate::ladder::{Dial, LadderConfig, Rung, RungCost};
 use crate::units::Span;
 
-/// How one service scales. The default: one instance, started on demand, parked after 100 ms of silence.
+/// The rungs in their order.
+const LADDER_PATHS: [&str; Rung::COUNT] = ["ladder.paused", "ladder.ram", "ladder.disk", "ladder.stop"];
+/// No instance takes longer to wake.
+const MAX_WAKE: Duration = Duration::from_secs(600);
+
+/// How one service scales. The default: one instance, started on demand, parked when the policy says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceConfig {
     /// Instances that are awake always; at most `max_instances`. Default 0: scale to zero.
@@ -17,13 +23,15 @@ pub struct ServiceConfig {
     pub max_instances: u32,
     /// Most requests in flight on an instance, a hard limit. From 1. Default `u32::MAX`: no limit.
     pub concurrency: u32,
-    /// How long an instance stays awake after its last activity; At least 1 ms; `None` is for ever.
-    /// Default 100 ms.
+    /// Pins how long an instance stays awake after its last activity, whatever the policy: at least 1 ms;
+    /// `Duration::MAX` is for ever. Default: the policy decides.
     pub cooldown: Option<Duration>,
     /// Whether a quiet connection keeps its instance awake. Default: it does not.
     pub connections: OpenConnections,
     /// How deeply an idle instance sleeps. Default: in RAM.
     pub park_level: ParkLevel,
+    /// What a policy weighs, and where else an idle instance may sleep.
+    pub ladder: LadderConfig,
     /// What a new instance is started from. Default: its image.
     pub start_from: StartSource,
     /// Bounds of waiting.
@@ -83,9 +91,10 @@ impl Default for ServiceConfig {
             min_instances: 0,
             max_instances: 1,
             concurrency: u32::MAX,
-            cooldown: Some(Duration::from_millis(100)),
+            cooldown: None,
             connections: OpenConnections::default(),
             park_level: ParkLevel::default(),
+            ladder: LadderConfig::default(),
             start_from: StartSource::default(),
             queue: QueueConfig::default(),
             start: StartConfig::default(),
@@ -178,6 +187,31 @@ impl ServiceConfig {
                 Span(first)
             ),
         );
+        let beta = self.ladder.dial.beta();
+        require(
+            beta <= Dial::MAX_BETA,
+            "ladder.dial",
+            format_args!("is β = {beta}, must be at most {}", Dial::MAX_BETA),
+        );
+        let rungs = Rung::ALL.map(|rung| self.ladder.cost(rung, self.park_level));
+        let mut above: Option<RungCost> = None;
+        for (path, cost) in LADDER_PATHS.into_iter().zip(rungs) {
+            let Some(cost) = cost else { continue };
+            let (rate, wake) =
+                above.map_or((1_000, Duration::ZERO), |above| (above.rate_permille, above.wake));
+            require(
+                cost.rate_permille <= rate && cost.wake >= wake && cost.wake <= MAX_WAKE,
+                path,
+                format_args!(
+                    "costs {} ‰ and wakes in {}, must cost at most {rate} ‰ and wake in {} to {}",
+                    cost.rate_permille,
+                    Span(cost.wake),
+                    Span(wake),
+                    Span(MAX_WAKE)
+                ),
+            );
+            above = Some(cost);
+        }
         if problems.is_empty() {
             Ok(ValidConfig(Arc::new(self)))
         } else {

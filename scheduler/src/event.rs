@@ -89,8 +89,10 @@ pub enum Event {
         instance: InstanceId,
         /// Epoch of the command.
         epoch: Epoch,
+        /// What was written to save it; 0 if that is not known.
+        written_bytes: u64,
     },
-    /// Answer to `Park`: the instance was not quiet and runs on.
+    /// Answer to `Park`: the instance was not quiet and runs on; or it stays as deeply asleep as it was.
     ParkRefused {
         /// The service.
         service: ServiceId,

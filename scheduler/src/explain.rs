@@ -1,9 +1,12 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::action::ParkLevel;
 use crate::ids::{Epoch, InstanceId, ServiceId};
 use crate::instance::Phase;
+use crate::ladder::Rung;
 use crate::log::Decision;
+use crate::policy::Basis;
 use crate::time::Timestamp;
 use crate::units::{Count, Span};
 
@@ -25,6 +28,8 @@ pub struct Explanation {
     pub failures: u32,
     /// No start before, because of them.
     pub backoff_until: Option<Timestamp>,
+    /// When an instance is woken for somebody who is expected.
+    pub prewake: Option<Timestamp>,
     /// What it has done so far.
     pub counters: Counters,
     /// Its last `Start`, `Park` or `Stop`.
@@ -47,8 +52,14 @@ pub struct InstanceView {
     pub connections: usize,
     /// Since when it runs with nothing to do.
     pub idle_since: Option<Timestamp>,
-    /// When it is parked if nothing happens; while it starts, when that is given up.
+    /// When its next step down the ladder is due if nothing happens; while it starts, when that is given up.
     pub deadline: Option<Timestamp>,
+    /// Where it sleeps.
+    pub level: Option<ParkLevel>,
+    /// Where it goes at its deadline.
+    pub next: Option<Rung>,
+    /// The numbers behind that.
+    pub basis: Option<Basis>,
     /// Whether it is stopped once idle.
     pub draining: bool,
 }
@@ -80,7 +91,11 @@ impl fmt::Display for InstanceView {
             Phase::Running if self.idle_since.is_some() => "idle",
             Phase::Running => "busy",
             Phase::Parking => "parking",
-            Phase::Parked => "parked",
+            Phase::Parked => match self.level {
+                Some(ParkLevel::Paused) => "paused",
+                Some(ParkLevel::Disk) => "parked on disk",
+                _ => "parked",
+            },
             Phase::Stopping => "stopping",
         };
         write!(f, "instance {} {phase}", self.instance)?;
@@ -112,7 +127,22 @@ impl fmt::Display for Explanation {
             view.fmt(f)?;
             let left = view.deadline.map(|at| Span(at.saturating_since(self.at)));
             match (view.phase, left) {
-                (Phase::Running, Some(left)) => write!(f, ", parks in {left}")?,
+                (Phase::Running, Some(left)) => {
+                    let verb = if view.next == Some(Rung::Stop) {
+                        "stops"
+                    } else {
+                        "parks"
+                    };
+                    write!(f, ", {verb} in {left}")?;
+                    if let Some(basis) = view.basis {
+                        basis.fmt(f)?;
+                    }
+                }
+                (Phase::Parked, Some(left)) => {
+                    if let Some(next) = view.next {
+                        write!(f, ", {next} in {left}")?;
+                    }
+                }
                 (Phase::Running, None) if view.idle_since.is_some() => f.write_str(", kept awake")?,
                 (Phase::Starting, Some(left)) => write!(f, ", given up in {left}")?,
                 _ => {}
@@ -121,6 +151,9 @@ impl fmt::Display for Explanation {
         write!(f, "; {} waiting", Count(self.waiting, "request"))?;
         if let Some(since) = self.waiting_since {
             write!(f, " for up to {}", Span(self.at.saturating_since(since)))?;
+        }
+        if let Some(at) = self.prewake {
+            write!(f, "; wakes in {}", Span(at.saturating_since(self.at)))?;
         }
         if let Some(until) = self.backoff_until {
             let left = Span(until.saturating_since(self.at));

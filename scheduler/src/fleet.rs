@@ -1,6 +1,7 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 
+use crate::action::ParkLevel;
 use crate::ids::InstanceId;
 use crate::instance::{Instance, State};
 
@@ -16,9 +17,9 @@ pub(crate) struct Fleet {
 /// What is derived from the instances.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Index {
-    /// Running, with a free slot.
-    free: BTreeSet<InstanceId>,
-    parked: BTreeSet<InstanceId>,
+    /// Running, with a free slot, the one to be used next first: busy ones, then those idle for the shortest time.
+    free: BTreeSet<(u64, InstanceId)>,
+    parked: BTreeSet<(ParkLevel, InstanceId)>,
     /// Parked, with bytes on a connection.
     called: BTreeSet<InstanceId>,
     /// Running, not draining.
@@ -31,6 +32,15 @@ pub(crate) struct Index {
     pub(crate) stopping: u32,
     /// To be told to stop once idle.
     pub(crate) draining: u32,
+    /// Without requests, but with bytes on a connection.
+    pub(crate) connected: u32,
+}
+
+/// Where a running instance stands among those with a free slot: what was idle longest falls asleep first.
+fn turn(instance: &Instance) -> (u64, InstanceId) {
+    let idle = instance.idle_since().filter(|_| instance.in_flight == 0);
+    let turn = idle.map_or(0, |since| (u64::MAX - since.as_nanos()).max(1));
+    (turn, instance.id)
 }
 
 impl Index {
@@ -41,10 +51,10 @@ impl Index {
         }
         match instance.state {
             State::Running { .. } if instance.in_flight < concurrency => {
-                self.free.insert(instance.id);
+                self.free.insert(turn(instance));
             }
-            State::Parked => {
-                self.parked.insert(instance.id);
+            State::Parked { level, .. } => {
+                self.parked.insert((level, instance.id));
                 if instance.active_connection().is_some() {
                     self.called.insert(instance.id);
                 }
@@ -55,19 +65,24 @@ impl Index {
 
     fn remove(&mut self, instance: &Instance) {
         self.count(instance, |count| *count -= 1);
-        self.free.remove(&instance.id);
-        self.parked.remove(&instance.id);
+        self.free.remove(&turn(instance));
+        if let State::Parked { level, .. } = instance.state {
+            self.parked.remove(&(level, instance.id));
+        }
         self.called.remove(&instance.id);
     }
 
-    fn count(&mut self, instance: &Instance, change: impl FnOnce(&mut u32)) {
+    fn count(&mut self, instance: &Instance, change: impl Fn(&mut u32)) {
+        if instance.in_flight == 0 && instance.active_connection().is_some() {
+            change(&mut self.connected);
+        }
         match instance.state {
             State::Stopping => change(&mut self.stopping),
             _ if instance.draining => change(&mut self.draining),
             State::Starting { .. } => change(&mut self.arriving),
             State::Running { .. } => change(&mut self.serving),
-            State::Parking => change(&mut self.parking),
-            State::Parked => {}
+            State::Parking { .. } => change(&mut self.parking),
+            State::Parked { .. } => {}
         }
     }
 }
@@ -133,24 +148,29 @@ impl Fleet {
 
     /// Gives back what empty trees hold on to.
     pub(crate) fn release_memory(&mut self) {
-        for set in [
-            &mut self.index.free,
-            &mut self.index.parked,
-            &mut self.index.called,
-        ] {
-            if set.is_empty() {
-                *set = BTreeSet::new();
-            }
+        let Index {
+            free, parked, called, ..
+        } = &mut self.index;
+        if free.is_empty() {
+            *free = BTreeSet::new();
+        }
+        if parked.is_empty() {
+            *parked = BTreeSet::new();
+        }
+        if called.is_empty() {
+            *called = BTreeSet::new();
         }
     }
 
-    /// The instance that takes the next request: the oldest with a free slot, so that the youngest fall idle.
+    /// The instance that takes the next request: a busy one with a free slot, the oldest; or the one that was idle for
+    /// the shortest time, so that those not needed stay idle.
     pub(crate) fn first_free(&self) -> Option<InstanceId> {
-        self.index.free.first().copied()
+        self.index.free.first().map(|(_, id)| *id)
     }
 
+    /// The one that is quickest to wake.
     pub(crate) fn first_parked(&self) -> Option<InstanceId> {
-        self.index.parked.first().copied()
+        self.index.parked.first().map(|(_, id)| *id)
     }
 
     pub(crate) fn first_called(&self) -> Option<InstanceId> {

@@ -1,8 +1,11 @@
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 
-use crate::action::StartKind;
+use crate::action::{ParkLevel, StartKind};
 use crate::config::OpenConnections;
 use crate::ids::{ActionId, ConnectionId, Epoch, InstanceId};
+use crate::ladder::Rung;
+use crate::policy::Plan;
 use crate::time::Timestamp;
 
 /// What an instance does, as its owner and a dashboard see it.
@@ -34,14 +37,37 @@ pub enum Activity {
 pub(crate) enum State {
     Starting {
         kind: StartKind,
+        /// Where it slept.
+        from: Option<ParkLevel>,
     },
     /// `idle_since` is set exactly while nothing keeps it busy.
     Running {
         idle_since: Option<Timestamp>,
     },
-    Parking,
-    Parked,
+    Parking {
+        level: ParkLevel,
+    },
+    /// `deeper` is set while it is on its way there; it can be woken all the same.
+    Parked {
+        level: ParkLevel,
+        deeper: Option<ParkLevel>,
+    },
     Stopping,
+}
+
+/// The way down the ladder of an instance that is idle or sleeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Descent {
+    /// When it was last busy.
+    pub(crate) since: Timestamp,
+    pub(crate) plan: Plan,
+}
+
+impl Descent {
+    /// When the next step is due for an instance at `from`.
+    pub(crate) fn deadline(&self, from: Option<Rung>) -> Option<Timestamp> {
+        self.plan.next(from).map(|(_, after)| self.since + after)
+    }
 }
 
 /// One VM of a service.
@@ -51,11 +77,15 @@ pub(crate) struct Instance {
     pub(crate) epoch: Epoch,
     /// The last lifecycle command, which made `epoch`; `ActionId(0)` for an adopted instance.
     pub(crate) commanded_by: ActionId,
+    /// When that was.
+    pub(crate) commanded_at: Timestamp,
     pub(crate) state: State,
     pub(crate) in_flight: u32,
     /// Takes nothing new and is stopped once idle.
     pub(crate) draining: bool,
     pub(crate) timer: Option<Timestamp>,
+    /// Set while it is idle and may sleep, or sleeps and may sleep deeper.
+    pub(crate) descent: Option<Box<Descent>>,
     active: BTreeSet<ConnectionId>,
     quiet: BTreeSet<ConnectionId>,
 }
@@ -66,10 +96,12 @@ impl Instance {
             id,
             epoch: Epoch::default(),
             commanded_by: ActionId::default(),
+            commanded_at: Timestamp::ZERO,
             state,
             in_flight: 0,
             draining: false,
             timer: None,
+            descent: None,
             active: BTreeSet::new(),
             quiet: BTreeSet::new(),
         }
@@ -79,10 +111,22 @@ impl Instance {
         match self.state {
             State::Starting { .. } => Phase::Starting,
             State::Running { .. } => Phase::Running,
-            State::Parking => Phase::Parking,
-            State::Parked => Phase::Parked,
+            State::Parking { .. } => Phase::Parking,
+            State::Parked { .. } => Phase::Parked,
             State::Stopping => Phase::Stopping,
         }
+    }
+
+    /// Where it sleeps.
+    pub(crate) fn rung(&self) -> Option<Rung> {
+        match self.state {
+            State::Parked { level, .. } => Some(Rung::Park(level)),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_parked(&self) -> bool {
+        matches!(self.state, State::Parked { .. })
     }
 
     pub(crate) fn idle_since(&self) -> Option<Timestamp> {

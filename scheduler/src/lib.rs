@@ -14,6 +14,7 @@ mod ids;
 mod instance;
 mod invariants;
 mod inventory;
+mod ladder;
 mod log;
 mod policy;
 mod reason;
@@ -34,8 +35,11 @@ pub use ids::{ActionId, ConnectionId, Epoch, InstanceId, RequestId, ServiceId};
 pub use instance::{Activity, Phase};
 pub use invariants::Violation;
 pub use inventory::{InstanceReport, Inventory};
+pub use ladder::{Costs, Dial, LadderConfig, Rung, RungCost};
 pub use log::Decision;
-pub use policy::{Cooldown, Idle, Policy};
+pub use policy::{
+    Basis, Bound, BreakEven, Cooldown, Idle, Observation, Plan, Policy, Prewake, RestoreError, Rhythm, Seen,
+};
 pub use reason::Reason;
 pub use scheduler::{Scheduler, Settings};
 pub use time::Timestamp;

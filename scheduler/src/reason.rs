@@ -2,6 +2,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::ids::{ActionId, ConnectionId, InstanceId};
+use crate::policy::{Basis, Rhythm};
 use crate::units::{Count, Span};
 
 /// Why something was decided, with the numbers that decided it.
@@ -41,12 +42,21 @@ pub enum Reason {
         /// Requests waiting.
         waiting: u32,
     },
-    /// Park: nothing happened for as long as the policy waits.
+    /// Park or stop: nothing happened for as long as the policy waits.
     IdleFor {
         /// Time since the last activity.
         idle: Duration,
-        /// How long the policy keeps an idle instance awake.
+        /// When the policy had planned this.
         cooldown: Duration,
+        /// The numbers behind its plan.
+        basis: Basis,
+    },
+    /// Start: somebody is expected.
+    Prewake {
+        /// How long it is kept awake for them.
+        hold: Duration,
+        /// Why somebody is expected.
+        rhythm: Rhythm,
     },
     /// Stop: the service may no longer have so many instances.
     OverMax {
@@ -124,7 +134,19 @@ impl fmt::Display for Reason {
             Self::Retry { attempt, waiting } => {
                 write!(f, "attempt {attempt}, {} waiting", Count(waiting, "request"))
             }
-            Self::IdleFor { idle, cooldown } => write!(f, "idle {}, cooldown {}", Span(idle), Span(cooldown)),
+            Self::IdleFor {
+                idle,
+                cooldown,
+                basis,
+            } => write!(f, "idle {}, cooldown {}{basis}", Span(idle), Span(cooldown)),
+            Self::Prewake { hold, rhythm } => write!(
+                f,
+                "called every {} ± {}, {} ‰ on time; kept for {}",
+                Span(Duration::from_micros(rhythm.period_us)),
+                Span(Duration::from_micros(u64::from(rhythm.jitter_us))),
+                rhythm.hits_permille,
+                Span(hold)
+            ),
             Self::OverMax {
                 instances,
                 max_instances,

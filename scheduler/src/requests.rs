@@ -20,6 +20,8 @@ pub(crate) enum Place {
 pub(crate) struct Waiter {
     pub(crate) request: RequestId,
     pub(crate) since: Timestamp,
+    /// Instances needed when it had come.
+    pub(crate) level: u32,
 }
 
 /// The requests of one service: a FIFO of those that wait, and where each one is.

@@ -6,10 +6,12 @@ use crate::time::Timestamp;
 /// Whose timer it is. Each owner has at most one, and remembers when it is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum TimerKey {
-    /// Start timeout while the instance starts, end of the keep-awake time while it is idle.
+    /// Start timeout while the instance starts, its next step down the ladder while it is idle or sleeps.
     Instance(ServiceId, InstanceId),
     /// End of the pause after a failed start.
     Backoff(ServiceId),
+    /// Somebody is expected.
+    Prewake(ServiceId),
     /// The request that waits longest has waited long enough.
     Wait(ServiceId),
 }
@@ -17,7 +19,10 @@ pub(crate) enum TimerKey {
 impl TimerKey {
     pub(crate) fn service(self) -> ServiceId {
         match self {
-            Self::Instance(service, _) | Self::Backoff(service) | Self::Wait(service) => service,
+            Self::Instance(service, _)
+            | Self::Backoff(service)
+            | Self::Prewake(service)
+            | Self::Wait(service) => service,
         }
     }
 }

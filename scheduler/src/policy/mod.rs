@@ -1,35 +1,53 @@
+mod basis;
 mod cooldown;
+mod observation;
+mod plan;
+mod saved;
 
+pub use basis::{Basis, Bound, BreakEven};
 pub use cooldown::Cooldown;
+pub use observation::{Observation, Seen};
+pub use plan::{Idle, Plan, Prewake, Rhythm};
+pub use saved::RestoreError;
 
-use core::time::Duration;
+use alloc::vec::Vec;
 
 use crate::config::ServiceConfig;
-use crate::ids::{InstanceId, ServiceId};
-use crate::time::Timestamp;
+use crate::ids::ServiceId;
 
-/// Decides when an idle instance is parked.
+/// Decides how idle instances fall asleep, and when one wakes before it is asked for.
 ///
 /// One policy serves all services of a scheduler; what it learns it keeps in itself, by [`ServiceId`], where its
 /// owner can save it. It must be as deterministic as the scheduler: no clock, no randomness, no hash-map order.
 pub trait Policy {
-    /// How long, from `idle.since`, the instance is kept awake; `None` is for ever. Zero parks it at once,
-    /// and asks an owner that refuses to park at once again.
+    /// How the instance goes down the ladder while nobody comes. A plan that parks at once asks an owner that
+    /// refuses to park at once again.
     ///
-    /// Asked each time an instance falls idle, and again when its service is configured.
-    fn keep_awake(&mut self, config: &ServiceConfig, idle: &Idle) -> Option<Duration>;
-}
+    /// Asked each time an instance falls idle, and again when its service is configured. Its pre-wake counts while no
+    /// instance of the service is needed, until the next request comes or the next plan is made.
+    ///
+    /// A pinned [`cooldown`](ServiceConfig::cooldown) is for the policy to obey: [`Cooldown`] knows how.
+    fn plan(&mut self, config: &ServiceConfig, idle: &Idle) -> Plan;
 
-/// An instance with nothing to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Idle {
-    /// Its service.
-    pub service: ServiceId,
-    /// The instance.
-    pub instance: InstanceId,
-    /// When it was last busy.
-    pub since: Timestamp,
-    /// Instances of the service that run, this one included.
-    pub awake: u32,
+    /// Learns from what was seen. The default learns nothing.
+    fn observe(&mut self, _config: &ServiceConfig, _seen: &Observation) {}
+
+    /// The service is gone: what was learned about it is not wanted any more.
+    fn forget(&mut self, _service: ServiceId) {}
+
+    /// Appends what was learned. The default has nothing to save.
+    fn save(&self, _out: &mut Vec<u8>) {}
+
+    /// Takes back what was saved, in the place of everything learned since. The default takes no bytes.
+    ///
+    /// # Errors
+    /// The bytes were not saved by this kind of policy, by a version it does not know, or are damaged. It then stays
+    /// as it was; starting without them is safe.
+    fn restore(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
+        if bytes.is_empty() {
+            Ok(())
+        } else {
+            Err(RestoreError::Foreign)
+        }
+    }
 }

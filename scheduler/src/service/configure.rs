@@ -13,11 +13,34 @@ impl Service {
         self.standing = Standing::Offered;
         self.fleet.set_concurrency(config.concurrency);
         self.config = config;
+        self.plan_again(cx);
         self.drain_surplus(cx);
+    }
+
+    /// Plans were made for another configuration: those of running instances are made again as they are settled.
+    fn plan_again(&mut self, cx: &mut Cx<'_>) {
+        self.expect(cx, None);
+        let idle = self.fleet.iter().filter(|instance| instance.descent.is_some());
+        let idle: Vec<_> = idle.map(|instance| (instance.id, instance.state)).collect();
+        for (id, state) in idle {
+            match state {
+                State::Parked { level, deeper: None } => {
+                    let since = self
+                        .fleet
+                        .find(id)
+                        .and_then(|i| i.descent.as_ref())
+                        .map(|d| d.since);
+                    let descent = since.and_then(|since| self.plan(cx, id, since));
+                    self.bring(cx, id, State::Parked { level, deeper: None }, descent);
+                }
+                _ => self.bring(cx, id, state, None),
+            }
+        }
     }
 
     pub(crate) fn remove(&mut self, cx: &mut Cx<'_>) {
         self.standing = Standing::Removed;
+        self.expect(cx, None);
         self.shed_all(cx, self.config.queue.retry_after, Reason::ServiceRemoved);
         self.drain_surplus(cx);
     }
@@ -33,7 +56,7 @@ impl Service {
             .iter()
             .filter(|instance| instance.state != State::Stopping)
             .map(|instance| (instance.id, instance.state))
-            .partition(|(_, state)| *state == State::Parked);
+            .partition(|(_, state)| matches!(state, State::Parked { .. }));
         ranked.extend(asleep);
         for (rank, (id, _)) in ranked.iter().enumerate() {
             self.fleet
@@ -41,7 +64,7 @@ impl Service {
         }
         for (id, state) in ranked {
             match state {
-                State::Parked if self.is_draining(id) => self.stop(cx, id, self.drain_reason()),
+                State::Parked { .. } if self.is_draining(id) => self.stop(cx, id, self.drain_reason()),
                 _ => self.settle(cx, id),
             }
         }

@@ -10,10 +10,11 @@ use crate::timers::TimerKey;
 impl Service {
     pub(super) fn dispatch(&mut self, cx: &mut Cx<'_>) {
         while let (Some(waiter), Some(instance)) = (self.requests.front(), self.fleet.first_free()) {
+            self.observe_wait(cx, waiter);
             self.admit(cx, waiter, instance);
         }
         while let Some(reason) = self.wanted_start(cx) {
-            if !self.start_any(cx, reason) {
+            if self.start_any(cx, reason).is_none() {
                 break;
             }
         }
@@ -59,11 +60,11 @@ impl Service {
     }
 
     /// Wakes a sleeping instance, the called ones first, or makes a new one if there may be one more.
-    fn start_any(&mut self, cx: &mut Cx<'_>, reason: Reason) -> bool {
+    pub(super) fn start_any(&mut self, cx: &mut Cx<'_>, reason: Reason) -> Option<InstanceId> {
         match self.fleet.first_called().or_else(|| self.fleet.first_parked()) {
             Some(parked) => {
                 self.start(cx, parked, StartKind::Restore, reason);
-                true
+                Some(parked)
             }
             None => {
                 let kind = if self.has_snapshot() {
@@ -77,21 +78,32 @@ impl Service {
     }
 
     /// Starts a new instance if there may be one more.
-    pub(super) fn start_new(&mut self, cx: &mut Cx<'_>, kind: StartKind, reason: Reason) -> bool {
+    pub(super) fn start_new(
+        &mut self,
+        cx: &mut Cx<'_>,
+        kind: StartKind,
+        reason: Reason,
+    ) -> Option<InstanceId> {
         if self.fleet.kept() >= self.config.max_instances {
-            return false;
+            return None;
         }
         let id = cx.shared.next_instance();
-        self.fleet.insert(Instance::new(id, State::Starting { kind }));
+        let state = State::Starting { kind, from: None };
+        self.fleet.insert(Instance::new(id, state));
         self.start(cx, id, kind, reason);
-        true
+        Some(id)
     }
 
     fn start(&mut self, cx: &mut Cx<'_>, id: InstanceId, kind: StartKind, reason: Reason) {
         let key = TimerKey::Instance(self.id, id);
         let deadline = cx.now() + self.config.start.timeout;
         let Some(epoch) = self.fleet.update(id, |instance| {
-            instance.state = State::Starting { kind };
+            let from = match instance.state {
+                State::Parked { level, .. } => Some(level),
+                _ => None,
+            };
+            instance.state = State::Starting { kind, from };
+            instance.descent = None;
             instance.epoch = instance.epoch.next();
             cx.shared.timers.set(key, &mut instance.timer, Some(deadline));
             instance.epoch
@@ -113,7 +125,10 @@ impl Service {
     /// Gives a lifecycle command and remembers that it was given.
     pub(super) fn command(&mut self, cx: &mut Cx<'_>, id: InstanceId, command: Command, reason: Reason) {
         let commanded_by = self.emit(cx, command, reason);
-        self.fleet
-            .update(id, |instance| instance.commanded_by = commanded_by);
+        let now = cx.now();
+        self.fleet.update(id, |instance| {
+            instance.commanded_by = commanded_by;
+            instance.commanded_at = now;
+        });
     }
 }

@@ -1,5 +1,6 @@
 use crate::explain::{Explanation, InstanceView};
 use crate::instance::Instance;
+use crate::ladder::Rung;
 use crate::service::Service;
 use crate::time::Timestamp;
 
@@ -13,6 +14,16 @@ impl Service {
             connections: instance.connections(),
             idle_since: instance.idle_since(),
             deadline: instance.timer,
+            level: match instance.rung() {
+                Some(Rung::Park(level)) => Some(level),
+                _ => None,
+            },
+            next: instance
+                .descent
+                .as_ref()
+                .and_then(|d| d.plan.next(instance.rung()))
+                .map(|(rung, _)| rung),
+            basis: instance.descent.as_ref().map(|d| d.plan.basis()),
             draining: instance.draining,
         };
         Explanation {
@@ -23,6 +34,7 @@ impl Service {
             waiting_since: self.requests.front().map(|waiter| waiter.since),
             failures: self.failures,
             backoff_until: self.backoff.filter(|until| *until > at),
+            prewake: self.prewake,
             counters: self.counters,
             last: self.last,
         }

@@ -22,9 +22,9 @@ impl Service {
             self.lose_in_flight(id);
         }
         match instance.state {
-            State::Starting { kind } => self.start_failed(cx, id, kind),
-            State::Running { .. } | State::Parking => self.failed(cx),
-            State::Parked | State::Stopping => self.dispatch(cx),
+            State::Starting { kind, .. } => self.start_failed(cx, id, kind),
+            State::Running { .. } | State::Parking { .. } => self.failed(cx),
+            State::Parked { .. } | State::Stopping => self.dispatch(cx),
         }
     }
 

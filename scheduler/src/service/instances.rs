@@ -3,7 +3,6 @@ use crate::ids::{Epoch, InstanceId};
 use crate::instance::State;
 use crate::reason::Reason;
 use crate::service::Service;
-use crate::timers::TimerKey;
 
 /// Answers of instances, and their timers.
 impl Service {
@@ -17,11 +16,15 @@ impl Service {
     }
 
     pub(super) fn ready(&mut self, cx: &mut Cx<'_>, id: InstanceId) {
-        let key = TimerKey::Instance(self.id, id);
-        self.fleet.update(id, |instance| {
-            instance.state = State::Running { idle_since: None };
-            cx.shared.timers.set(key, &mut instance.timer, None);
-        });
+        self.observe_start(cx, id);
+        let expected = self.take_expected(id);
+        let state = |idle_since| State::Running { idle_since };
+        self.bring(cx, id, state(None), None);
+        if let Some((since, until)) = expected {
+            let descent = self.plan(cx, id, since);
+            self.bring(cx, id, state(Some(since)), descent);
+            self.hold(cx, id, until);
+        }
         self.awoke(cx, id);
     }
 
@@ -42,14 +45,14 @@ impl Service {
     }
 
     pub(crate) fn instance_timer(&mut self, cx: &mut Cx<'_>, id: InstanceId) {
-        let Some((state, Some(due))) = self
+        let Some((state, Some(_))) = self
             .fleet
             .update(id, |instance| (instance.state, instance.timer.take()))
         else {
             return;
         };
         match state {
-            State::Starting { kind } => {
+            State::Starting { kind, .. } => {
                 self.stop(
                     cx,
                     id,
@@ -59,10 +62,8 @@ impl Service {
                 );
                 self.start_failed(cx, id, kind);
             }
-            State::Running {
-                idle_since: Some(since),
-            } => self.park(cx, id, since, due),
-            State::Running { idle_since: None } | State::Parking | State::Parked | State::Stopping => {}
+            State::Running { idle_since: Some(_) } | State::Parked { .. } => self.descend(cx, id),
+            State::Running { idle_since: None } | State::Parking { .. } | State::Stopping => {}
         }
     }
 }

@@ -60,6 +60,7 @@ impl Service {
             .map(|i| (TimerKey::Instance(self.id, i.id), i.timer));
         let own = [
             (TimerKey::Backoff(self.id), self.backoff),
+            (TimerKey::Prewake(self.id), self.prewake),
             (TimerKey::Wait(self.id), self.wait),
         ];
         let mut armed = 0;
@@ -97,11 +98,15 @@ impl Service {
                 )?;
                 rule(busy || !instance.draining, "a draining instance stops once idle")
             }
-            State::Parked => {
-                rule(instance.timer.is_none(), "a sleeping instance has no timer")?;
+            State::Parked { deeper, .. } => {
+                let rests = instance.descent.is_some() && deeper.is_none();
+                rule(
+                    instance.timer.is_some() == rests,
+                    "a sleeping instance has a timer while it is to sleep deeper",
+                )?;
                 rule(!instance.draining, "a draining instance does not sleep")
             }
-            State::Parking | State::Stopping => {
+            State::Parking { .. } | State::Stopping => {
                 rule(instance.timer.is_none(), "the owner's turn has no timer")
             }
         }

@@ -1,13 +1,18 @@
 mod configure;
 mod connections;
+mod descent;
 mod dispatch;
 mod explain;
 mod failure;
 mod instances;
 mod invariants;
+mod observing;
 mod parking;
+mod prewake;
 mod reconcile;
 mod requests;
+
+use alloc::boxed::Box;
 
 use crate::action::Command;
 use crate::config::{StartSource, ValidConfig};
@@ -20,6 +25,7 @@ use crate::instance::Activity;
 use crate::log::Decision;
 use crate::reason::Reason;
 use crate::requests::Requests;
+use crate::service::prewake::Expected;
 use crate::time::Timestamp;
 use crate::timers::TimerKey;
 
@@ -45,6 +51,12 @@ pub(crate) struct Service {
     backoff: Option<Timestamp>,
     /// When the first in the queue has waited long enough; the slot of its timer.
     wait: Option<Timestamp>,
+    /// Instances needed, as the policy was last told.
+    level: u32,
+    /// Who is expected.
+    expected: Option<Box<Expected>>,
+    /// When an instance is to be awake for them; the slot of the timer.
+    prewake: Option<Timestamp>,
     counters: Counters,
     /// The last lifecycle command.
     last: Option<Decision>,
@@ -61,6 +73,9 @@ impl Service {
             failures: 0,
             backoff: None,
             wait: None,
+            level: 0,
+            expected: None,
+            prewake: None,
             counters: Counters::default(),
             last: None,
         }
@@ -88,7 +103,12 @@ impl Service {
             } => self.connection_closed(cx, instance, connection),
             Event::InstanceReady { instance, epoch, .. } => self.instance_ready(cx, instance, epoch),
             Event::InstanceFailed { instance, epoch, .. } => self.instance_failed(cx, instance, epoch),
-            Event::InstanceParked { instance, epoch, .. } => self.instance_parked(cx, instance, epoch),
+            Event::InstanceParked {
+                instance,
+                epoch,
+                written_bytes,
+                ..
+            } => self.instance_parked(cx, instance, epoch, written_bytes),
             Event::ParkRefused {
                 instance,
                 epoch,
@@ -101,6 +121,7 @@ impl Service {
             Event::Inventory(inventory) => self.reconcile(cx, &inventory),
             Event::Tick => {}
         }
+        self.observe_level(cx);
         self.is_gone(cx)
     }
 
@@ -109,8 +130,10 @@ impl Service {
         match key {
             TimerKey::Instance(_, instance) => self.instance_timer(cx, instance),
             TimerKey::Backoff(_) => self.backoff_ended(cx),
+            TimerKey::Prewake(_) => self.prewake_due(cx),
             TimerKey::Wait(_) => self.wait_ended(cx),
         }
+        self.observe_level(cx);
         self.is_gone(cx)
     }
 
@@ -118,6 +141,8 @@ impl Service {
     fn is_gone(&mut self, cx: &mut Cx<'_>) -> bool {
         let gone = self.standing == Standing::Removed && self.fleet.is_empty();
         if gone {
+            self.expect(cx, None);
+            cx.policy.forget(self.id);
             cx.shared
                 .timers
                 .set(TimerKey::Backoff(self.id), &mut self.backoff, None);

@@ -1,10 +1,9 @@
 use alloc::vec::Vec;
 
-use crate::action::Command;
+use crate::action::{Command, ParkLevel};
 use crate::context::Cx;
 use crate::ids::{Epoch, InstanceId};
 use crate::instance::{Instance, State};
-use crate::policy::Idle;
 use crate::reason::Reason;
 use crate::service::{Service, Standing};
 use crate::time::Timestamp;
@@ -12,8 +11,8 @@ use crate::timers::TimerKey;
 
 /// From idle to asleep, in two phases: the owner may refuse.
 impl Service {
-    /// Brings a running instance in line with what keeps it busy: arms, moves or clears its deadline; stops it if it
-    /// is draining.
+    /// Brings a running instance in line with what keeps it busy: plans its way down the ladder once it is idle; stops
+    /// it if it is draining.
     pub(super) fn settle(&mut self, cx: &mut Cx<'_>, id: InstanceId) {
         let Some(instance) = self.fleet.find(id) else {
             return;
@@ -24,81 +23,48 @@ impl Service {
         else {
             return;
         };
-        let idle_since = match instance.is_busy(self.config.connections) {
-            true => None,
-            false => Some(was_idle_since.unwrap_or(cx.now())),
-        };
-        if instance.draining && idle_since.is_some() {
+        if instance.is_busy(self.config.connections) {
+            let state = State::Running { idle_since: None };
+            return self.bring(cx, id, state, None);
+        }
+        if instance.draining {
             return self.stop(cx, id, self.drain_reason());
         }
-        let deadline = idle_since.and_then(|since| self.park_at(cx, id, since));
-        let key = TimerKey::Instance(self.id, id);
-        self.fleet.update(id, |instance| {
-            instance.state = State::Running { idle_since };
-            cx.shared.timers.set(key, &mut instance.timer, deadline);
-        });
-    }
-
-    /// When an idle instance is to be parked, if it may be.
-    fn park_at(&self, cx: &mut Cx<'_>, instance: InstanceId, since: Timestamp) -> Option<Timestamp> {
-        let awake = self.fleet.index().serving;
-        if awake <= self.config.min_instances {
-            return None;
+        if was_idle_since.is_none() || instance.descent.is_none() {
+            let since = was_idle_since.unwrap_or(cx.now());
+            let descent = self.plan(cx, id, since);
+            let idle_since = Some(since);
+            self.bring(cx, id, State::Running { idle_since }, descent);
         }
-        let idle = Idle {
-            service: self.id,
-            instance,
-            since,
-            awake,
-        };
-        Some(since + cx.policy.keep_awake(&self.config, &idle)?)
     }
 
-    /// The keep-awake time of an idle instance ended.
-    pub(super) fn park(&mut self, cx: &mut Cx<'_>, id: InstanceId, idle_since: Timestamp, due: Timestamp) {
-        if self.fleet.index().serving <= self.config.min_instances {
-            return;
-        }
-        let Some(epoch) = self.fleet.update(id, |instance| {
-            instance.state = State::Parking;
-            instance.epoch = instance.epoch.next();
-            instance.epoch
-        }) else {
-            return;
-        };
-        let idle = cx.now().saturating_since(idle_since);
-        let reason = Reason::IdleFor {
-            idle,
-            cooldown: due.saturating_since(idle_since),
-        };
-        self.command(
-            cx,
-            id,
-            Command::Park {
-                instance: id,
-                epoch,
-                level: self.config.park_level,
-            },
-            reason,
-        );
-    }
-
-    pub(crate) fn instance_parked(&mut self, cx: &mut Cx<'_>, id: InstanceId, epoch: Epoch) {
-        match self.fleet.find(id) {
-            Some(instance) if instance.epoch == epoch && instance.state == State::Parking => {
-                self.parked(cx, id);
+    pub(crate) fn instance_parked(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: InstanceId,
+        epoch: Epoch,
+        written_bytes: u64,
+    ) {
+        match self.fleet.find(id).filter(|instance| instance.epoch == epoch) {
+            Some(&Instance {
+                state:
+                    State::Parking { level }
+                    | State::Parked {
+                        deeper: Some(level), ..
+                    },
+                ..
+            }) => {
+                self.observe_park(cx, id, level, written_bytes);
+                self.parked(cx, id, level);
             }
             _ => cx.ignore(),
         }
     }
 
-    pub(super) fn parked(&mut self, cx: &mut Cx<'_>, id: InstanceId) {
+    pub(super) fn parked(&mut self, cx: &mut Cx<'_>, id: InstanceId, level: ParkLevel) {
         self.failures = 0;
-        let draining = self.fleet.update(id, |instance| {
-            instance.state = State::Parked;
-            instance.draining
-        });
-        if draining == Some(true) {
+        self.rest(cx, id, level);
+        if self.fleet.find(id).is_some_and(|instance| instance.draining) {
             self.stop(cx, id, self.drain_reason());
         }
         self.dispatch(cx);
@@ -116,9 +82,14 @@ impl Service {
         last_activity: Timestamp,
     ) {
         match self.fleet.find(id) {
-            Some(instance) if instance.epoch == epoch && instance.state == State::Parking => {
-                self.runs_on(cx, id, last_activity);
-            }
+            Some(instance) if instance.epoch == epoch => match instance.state {
+                State::Parking { .. } => self.runs_on(cx, id, last_activity),
+                State::Parked {
+                    level,
+                    deeper: Some(_),
+                } => self.stays(cx, id, level),
+                _ => cx.ignore(),
+            },
             _ => cx.ignore(),
         }
     }
@@ -127,19 +98,19 @@ impl Service {
     /// would be over already, so that an owner who refuses again and again is not asked at once again.
     pub(super) fn runs_on(&mut self, cx: &mut Cx<'_>, id: InstanceId, last_activity: Timestamp) {
         let now = cx.now();
-        let since = last_activity.min(now);
-        self.fleet.update(id, |instance| {
-            instance.state = State::Running {
-                idle_since: Some(since),
-            }
-        });
-        if self.park_at(cx, id, since).is_some_and(|at| at <= now) {
-            self.fleet.update(id, |instance| {
-                instance.state = State::Running {
-                    idle_since: Some(now),
-                }
-            });
+        let mut since = last_activity.min(now);
+        let runs = |since| State::Running {
+            idle_since: Some(since),
+        };
+        self.bring(cx, id, runs(since), None);
+        let mut descent = self.plan(cx, id, since);
+        if let Some(descent) = &mut descent
+            && descent.deadline(None).is_some_and(|at| at <= now)
+        {
+            since = now;
+            descent.since = now;
         }
+        self.bring(cx, id, runs(since), descent);
         self.awoke(cx, id);
     }
 
@@ -169,6 +140,7 @@ impl Service {
             instance.state = State::Stopping;
             instance.epoch = instance.epoch.next();
             instance.close_connections();
+            instance.descent = None;
             cx.shared.timers.set(key, &mut instance.timer, None);
             instance.epoch
         }) else {

@@ -55,9 +55,15 @@ impl Service {
         }
         match (state, report.phase) {
             (State::Starting { .. }, Phase::Running) => self.ready(cx, id),
-            (State::Parking, Phase::Running) => self.runs_on(cx, id, cx.now()),
-            (State::Parking, Phase::Parked) => self.parked(cx, id),
-            (State::Parked, Phase::Running) => self.ready(cx, id),
+            (State::Parking { .. }, Phase::Running) => self.runs_on(cx, id, cx.now()),
+            (
+                State::Parking { level }
+                | State::Parked {
+                    deeper: Some(level), ..
+                },
+                Phase::Parked,
+            ) => self.parked(cx, id, level),
+            (State::Parked { .. }, Phase::Running) => self.ready(cx, id),
             (State::Running { .. }, Phase::Parked) => self.fell_asleep(cx, id),
             _ => self.settle(cx, id),
         }
@@ -69,9 +75,10 @@ impl Service {
         self.lose_in_flight(id);
         self.fleet.update(id, |instance| {
             instance.in_flight = 0;
+            instance.descent = None;
             cx.shared.timers.set(key, &mut instance.timer, None);
         });
-        self.parked(cx, id);
+        self.parked(cx, id, self.config.park_level);
     }
 
     /// Gives the last lifecycle command again, as it was.
@@ -87,18 +94,21 @@ impl Service {
         };
         let (instance, epoch, reason) = (id, *epoch, Reason::Repeated { of: *commanded_by });
         let command = match *state {
-            State::Starting { kind } => Command::Start {
+            State::Starting { kind, .. } => Command::Start {
                 instance,
                 epoch,
                 kind,
             },
-            State::Parking => Command::Park {
+            State::Parking { level }
+            | State::Parked {
+                deeper: Some(level), ..
+            } => Command::Park {
                 instance,
                 epoch,
-                level: self.config.park_level,
+                level,
             },
             State::Stopping => Command::Stop { instance, epoch },
-            State::Running { .. } | State::Parked => return,
+            State::Running { .. } | State::Parked { .. } => return,
         };
         self.command(cx, id, command, reason);
     }
@@ -112,13 +122,15 @@ impl Service {
             return;
         }
         cx.shared.adopt(id);
+        let level = self.config.park_level;
         let state = match report.phase {
             Phase::Starting => State::Starting {
                 kind: StartKind::Restore,
+                from: None,
             },
             Phase::Running => State::Running { idle_since: None },
-            Phase::Parking => State::Parking,
-            Phase::Parked => State::Parked,
+            Phase::Parking => State::Parking { level },
+            Phase::Parked => State::Parked { level, deeper: None },
             Phase::Stopping => State::Stopping,
         };
         let mut instance = Instance::new(id, state);

@@ -20,6 +20,7 @@ impl Service {
         let waiter = Waiter {
             request,
             since: cx.now(),
+            level: self.needed_with(1),
         };
         if let Some(instance) = self.fleet.first_free() {
             return self.admit(cx, waiter, instance);
@@ -44,6 +45,7 @@ impl Service {
                 self.counters.done += 1;
                 self.failures = 0;
                 self.fleet.update(instance, |instance| instance.in_flight -= 1);
+                self.observe_level(cx);
                 self.dispatch(cx);
                 self.settle(cx, instance);
             }

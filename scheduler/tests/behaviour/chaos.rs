@@ -21,7 +21,7 @@ enum Step {
     Connection(usize, Option<Activity>),
     Wait(u64),
     Inventory,
-    Configure(ServiceConfig),
+    Configure(Box<ServiceConfig>),
     Remove,
     /// The oldest late event arrives.
     LateEvent,
@@ -73,7 +73,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (any::<usize>(), activity).prop_map(|(vm, activity)| Step::Connection(vm, activity)),
         8 => (0..30_u64).prop_map(Step::Wait),
         3 => Just(Step::Inventory),
-        1 => config().prop_map(Step::Configure),
+        1 => config().prop_map(|config| Step::Configure(Box::new(config))),
         1 => Just(Step::Remove),
         4 => Just(Step::LateEvent),
     ]
@@ -170,7 +170,7 @@ impl World {
             }
             Step::Inventory => Some(Event::Inventory(self.owner.inventory())),
             Step::Configure(config) => {
-                return self.deliver(configured(config), Fate::Arrives);
+                return self.deliver(configured(*config), Fate::Arrives);
             }
             Step::Remove => return self.deliver(Event::ServiceRemoved { service: SERVICE }, Fate::Arrives),
             Step::LateEvent => {
@@ -329,7 +329,9 @@ fn any_event() -> impl Strategy<Value = (u64, Event)> {
         4 => request.prop_map(move |request| Event::RequestDone { service, request }),
         6 => id.clone().prop_map(move |(instance, epoch)| Event::InstanceReady { service, instance, epoch }),
         2 => id.clone().prop_map(move |(instance, epoch)| Event::InstanceFailed { service, instance, epoch }),
-        4 => id.clone().prop_map(move |(instance, epoch)| Event::InstanceParked { service, instance, epoch }),
+        4 => id.clone().prop_map(move |(instance, epoch)| Event::InstanceParked {
+            service, instance, epoch, written_bytes: 0
+        }),
         2 => id.clone().prop_map(move |(instance, epoch)| Event::ParkRefused {
             service, instance, epoch, last_activity: Timestamp::ZERO
         }),

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use scheduler::{
-    Action, Command, ConnectionId, Epoch, Event, InstanceId, RequestId, Scheduler, ServiceConfig, ServiceId,
-    Settings, StartKind, Timestamp,
+    Action, Command, ConnectionId, Cooldown, Epoch, Event, InstanceId, Policy, RequestId, Scheduler,
+    ServiceConfig, ServiceId, Settings, StartKind, Timestamp,
 };
 
 pub(crate) const SERVICE: ServiceId = ServiceId(1);
@@ -22,8 +22,8 @@ pub(crate) fn config() -> ServiceConfig {
     }
 }
 
-pub(crate) struct Desk {
-    pub(crate) scheduler: Scheduler,
+pub(crate) struct Desk<P: Policy = Cooldown> {
+    pub(crate) scheduler: Scheduler<P>,
     pub(crate) now: Timestamp,
     /// What the last event led to.
     pub(crate) actions: Vec<Action>,
@@ -31,8 +31,27 @@ pub(crate) struct Desk {
 
 impl Desk {
     pub(crate) fn new(config: ServiceConfig) -> Self {
+        Self::with(config, Cooldown)
+    }
+
+    /// A desk whose instance 1 runs and is idle since 0 ms.
+    pub(crate) fn awake(config: ServiceConfig) -> Self {
+        Self::awake_with(config, Cooldown)
+    }
+
+    /// A desk whose instance 1 sleeps since 10 ms, by its command number 2.
+    pub(crate) fn asleep(config: ServiceConfig) -> Self {
+        let mut desk = Self::awake(config);
+        desk.at(10).tick();
+        desk.parked(1, 2);
+        desk
+    }
+}
+
+impl<P: Policy> Desk<P> {
+    pub(crate) fn with(config: ServiceConfig, policy: P) -> Self {
         let mut desk = Self {
-            scheduler: Scheduler::new(&Settings::default()),
+            scheduler: Scheduler::with_policy(&Settings::default(), policy),
             now: Timestamp::ZERO,
             actions: Vec::new(),
         };
@@ -41,19 +60,11 @@ impl Desk {
     }
 
     /// A desk whose instance 1 runs and is idle since 0 ms.
-    pub(crate) fn awake(config: ServiceConfig) -> Self {
-        let mut desk = Self::new(config);
+    pub(crate) fn awake_with(config: ServiceConfig, policy: P) -> Self {
+        let mut desk = Self::with(config, policy);
         desk.queued(0);
         desk.ready(1, 1);
         desk.done(0);
-        desk
-    }
-
-    /// A desk whose instance 1 sleeps since 10 ms, by its command number 2.
-    pub(crate) fn asleep(config: ServiceConfig) -> Self {
-        let mut desk = Self::awake(config);
-        desk.at(10).tick();
-        desk.parked(1, 2);
         desk
     }
 
@@ -131,6 +142,7 @@ impl Desk {
             service: SERVICE,
             instance,
             epoch,
+            written_bytes: 0,
         })
     }
 

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use scheduler::{
-    Command, Event, Idle, Policy, RequestId, Scheduler, ServiceConfig, ServiceId, Settings, Timestamp,
-    ValidConfig,
+    Basis, Command, Event, Idle, Plan, Policy, RequestId, Rung, Scheduler, ServiceConfig, ServiceId,
+    Settings, Timestamp, ValidConfig,
 };
 
 use crate::desk::{Desk, SERVICE, config};
@@ -107,13 +107,14 @@ fn the_log_keeps_the_last_decisions_but_no_admissions() {
     assert_eq!(kept, [shed(3), shed(4)]);
 }
 
-/// Keeps the first instance of a service for 100 ms, others for 1 ms each.
+/// Keeps the instance that is needed first for 100 ms, others for 1 ms each.
 struct Deep(Vec<Idle>);
 
 impl Policy for Deep {
-    fn keep_awake(&mut self, _: &ServiceConfig, idle: &Idle) -> Option<Duration> {
+    fn plan(&mut self, config: &ServiceConfig, idle: &Idle) -> Plan {
         self.0.push(*idle);
-        Some(Duration::from_millis(if idle.awake > 1 { 1 } else { 100 }))
+        let cooldown = Duration::from_millis(if idle.level > 1 { 1 } else { 100 });
+        Plan::stay(Basis::Cooldown).then(Rung::Park(config.park_level), cooldown)
     }
 }
 
@@ -166,5 +167,8 @@ fn a_policy_of_ones_own_sees_each_idle_instance_and_decides() {
     );
     assert_eq!(scheduler.next_deadline(), Some(Timestamp::from_millis(4)));
     let seen = scheduler.policy().0.last().expect("it was asked");
-    assert_eq!((seen.since, seen.awake), (Timestamp::from_millis(3), 2));
+    assert_eq!(
+        (seen.since, seen.awake, seen.level),
+        (Timestamp::from_millis(3), 2, 2)
+    );
 }

@@ -6,6 +6,7 @@ mod desk;
 mod explaining;
 mod failures;
 mod inventory;
+mod ladder;
 mod owner;
 mod replay;
 mod scale_out;

@@ -141,6 +141,7 @@ impl Owner {
                     service,
                     instance,
                     epoch,
+                    written_bytes: 0,
                 })
             }
             (Phase::Parking, _) => {

@@ -122,9 +122,9 @@ fn the_level_of_sleep_is_that_of_the_configuration() {
 }
 
 #[test]
-fn without_a_cooldown_an_instance_stays_awake() {
+fn with_an_endless_cooldown_an_instance_stays_awake() {
     let desk = Desk::awake(ServiceConfig {
-        cooldown: None,
+        cooldown: Some(std::time::Duration::MAX),
         ..config()
     });
     assert_eq!(desk.deadline_ms(), None);

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use scheduler::{
-    Action, Epoch, Event, InstanceId, RequestId, Scheduler, ServiceId, Settings, Timestamp, ValidConfig,
+    Action, Cooldown, Epoch, Event, InstanceId, RequestId, Scheduler, ServiceId, Settings, Timestamp,
+    ValidConfig,
 };
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinError;
@@ -132,7 +133,7 @@ impl Controller {
             clock,
         } in services
         {
-            let cooldown = config.cooldown.unwrap_or(Duration::MAX);
+            let cooldown = config.cooldown.unwrap_or(Cooldown::DEFAULT);
             scheduler.handle(
                 Timestamp::ZERO,
                 Event::ServiceConfigured { service: id, config },

@@ -317,6 +317,7 @@ impl Controller {
                     service: id,
                     instance,
                     epoch,
+                    written_bytes: 0,
                 });
                 service.board.update(|status| {
                     status.activity = Activity::Asleep;

@@ -95,7 +95,10 @@ pub(super) fn fingerprint(
         ),
         ("guest.cmdline".to_owned(), config.cmdline.clone()),
     ];
-    let shape = config.shape().into_iter().map(|(key, value)| (key.to_owned(), value));
+    let shape = config
+        .shape()
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value));
     Fingerprint::from_pairs(processor.chain(shape).chain(guest))
 }
 

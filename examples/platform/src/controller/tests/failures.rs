@@ -11,7 +11,7 @@ use crate::controller::{Activity, ControllerError};
 
 #[tokio::test]
 async fn a_death_is_told_once_and_the_next_request_gets_a_new_instance() {
-    let desk = Desk::new(|config| config.cooldown = None);
+    let desk = Desk::new(|config| config.cooldown = Some(Duration::MAX));
     let admitted = desk.admit().await.unwrap();
     desk.fake.die("triple fault");
     let status = desk.until(|status| status.deaths == 1).await;
@@ -182,7 +182,7 @@ async fn a_host_that_panics_while_parking_costs_one_instance() {
 
 #[tokio::test]
 async fn a_restore_that_lacks_something_is_tried_again_and_loses_nothing() {
-    let desk = Desk::new(|config| config.cooldown = None);
+    let desk = Desk::new(|config| config.cooldown = Some(Duration::MAX));
     for what in ["no descriptors", "no memory"] {
         desk.fake.restores.lock().unwrap().push_back(Plan::Lacks(what));
     }

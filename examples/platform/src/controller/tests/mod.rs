@@ -142,7 +142,7 @@ async fn a_request_wakes_and_silence_parks_the_same_instance_again() {
 
 #[tokio::test]
 async fn many_requests_cause_one_restore() {
-    let desk = Desk::new(|config| config.cooldown = None);
+    let desk = Desk::new(|config| config.cooldown = Some(Duration::MAX));
     let (go, word) = mpsc::channel();
     desk.fake
         .restores

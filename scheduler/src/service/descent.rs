@@ -1,0 +1,145 @@
+use alloc::boxed::Box;
+
+use crate::action::{Command, ParkLevel};
+use crate::context::Cx;
+use crate::ids::InstanceId;
+use crate::instance::{Descent, State};
+use crate::ladder::Rung;
+use crate::policy::Idle;
+use crate::reason::Reason;
+use crate::service::Service;
+use crate::time::Timestamp;
+use crate::timers::TimerKey;
+
+/// Down the ladder, rung by rung, as the policy planned it.
+impl Service {
+    /// Asks the policy how an idle instance falls asleep, if it may.
+    pub(super) fn plan(
+        &mut self,
+        cx: &mut Cx<'_>,
+        instance: InstanceId,
+        since: Timestamp,
+    ) -> Option<Box<Descent>> {
+        let awake = self.fleet.index().serving;
+        let runs = self.fleet.find(instance).is_some_and(|i| !i.is_parked());
+        if runs && awake <= self.config.min_instances {
+            return None;
+        }
+        let needed = self.needed();
+        let idle = Idle {
+            service: self.id,
+            instance,
+            since,
+            now: cx.now(),
+            awake,
+            level: needed.saturating_add(1),
+        };
+        let mut plan = cx.policy.plan(&self.config, &idle);
+        if self.config.ladder.stop.is_none() {
+            plan.without(Rung::Stop);
+        }
+        if needed == 0 {
+            self.expect(cx, plan.prewake().map(|prewake| (prewake, since)));
+        }
+        Some(Box::new(Descent { since, plan }))
+    }
+
+    /// Puts an instance into a state, with its way from there.
+    pub(super) fn bring(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: InstanceId,
+        state: State,
+        descent: Option<Box<Descent>>,
+    ) {
+        let key = TimerKey::Instance(self.id, id);
+        self.fleet.update(id, |instance| {
+            instance.state = state;
+            let deadline = descent
+                .as_ref()
+                .and_then(|descent| descent.deadline(instance.rung()));
+            instance.descent = descent.filter(|_| deadline.is_some() || instance.rung().is_none());
+            cx.shared.timers.set(key, &mut instance.timer, deadline);
+        });
+    }
+
+    /// The next step of an idle or sleeping instance is due.
+    pub(super) fn descend(&mut self, cx: &mut Cx<'_>, id: InstanceId) {
+        let Some((from, descent, connections)) = self.fleet.update(id, |instance| {
+            (instance.rung(), instance.descent.take(), instance.connections())
+        }) else {
+            return;
+        };
+        let Some(descent) = descent else { return };
+        if from.is_none() && self.fleet.index().serving <= self.config.min_instances {
+            return;
+        }
+        let idle = cx.now().saturating_since(descent.since);
+        let Some(rung) = descent.plan.due(from, idle) else {
+            return;
+        };
+        let reason = Reason::IdleFor {
+            idle,
+            cooldown: descent.plan.after(rung).unwrap_or_default(),
+            basis: descent.plan.basis(),
+        };
+        match rung {
+            Rung::Park(level) => {
+                self.fleet.update(id, |instance| instance.descent = Some(descent));
+                self.park(cx, id, level, reason);
+            }
+            // Those connections would break.
+            Rung::Stop if connections > 0 => {}
+            Rung::Stop => self.stop(cx, id, reason),
+        }
+    }
+
+    fn park(&mut self, cx: &mut Cx<'_>, id: InstanceId, level: ParkLevel, reason: Reason) {
+        let Some(epoch) = self.fleet.update(id, |instance| {
+            instance.state = match instance.state {
+                State::Parked { level: at, .. } => State::Parked {
+                    level: at,
+                    deeper: Some(level),
+                },
+                _ => State::Parking { level },
+            };
+            instance.epoch = instance.epoch.next();
+            instance.epoch
+        }) else {
+            return;
+        };
+        let command = Command::Park {
+            instance: id,
+            epoch,
+            level,
+        };
+        self.command(cx, id, command, reason);
+    }
+
+    /// The instance sleeps at `level`, and may sleep deeper later.
+    pub(super) fn rest(&mut self, cx: &mut Cx<'_>, id: InstanceId, level: ParkLevel) {
+        let descent = self
+            .fleet
+            .update(id, |instance| instance.descent.take())
+            .flatten();
+        self.bring(cx, id, State::Parked { level, deeper: None }, descent);
+    }
+
+    /// The instance sleeps at `level`, and stays there.
+    pub(super) fn stays(&mut self, cx: &mut Cx<'_>, id: InstanceId, level: ParkLevel) {
+        self.bring(cx, id, State::Parked { level, deeper: None }, None);
+    }
+
+    /// Keeps an idle instance awake until then.
+    pub(super) fn hold(&mut self, cx: &mut Cx<'_>, id: InstanceId, until: Timestamp) {
+        let key = TimerKey::Instance(self.id, id);
+        self.fleet.update(id, |instance| {
+            let Some(descent) = &mut instance.descent else {
+                return;
+            };
+            descent.plan.not_before(until.saturating_since(descent.since));
+            let deadline = descent.deadline(None);
+            cx.shared.timers.set(key, &mut instance.timer, deadline);
+        });
+    }
+}

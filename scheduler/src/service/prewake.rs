@@ -1,0 +1,66 @@
+use alloc::boxed::Box;
+
+use crate::context::Cx;
+use crate::ids::InstanceId;
+use crate::policy::Prewake;
+use crate::reason::Reason;
+use crate::service::{Service, Standing};
+use crate::time::Timestamp;
+use crate::timers::TimerKey;
+
+/// Somebody who is expected, and the instance that is to be awake for them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expected {
+    prewake: Prewake,
+    /// When an instance was last busy.
+    since: Timestamp,
+    /// The instance that starts for them.
+    starting: Option<InstanceId>,
+}
+
+/// Instances that wake before they are asked for.
+impl Service {
+    /// Expects somebody, or nobody any more.
+    pub(super) fn expect(&mut self, cx: &mut Cx<'_>, expected: Option<(Prewake, Timestamp)>) {
+        let at = expected.map(|(prewake, _)| prewake.at);
+        self.expected = expected.map(|(prewake, since)| {
+            Box::new(Expected {
+                prewake,
+                since,
+                starting: None,
+            })
+        });
+        cx.shared
+            .timers
+            .set(TimerKey::Prewake(self.id), &mut self.prewake, at);
+    }
+
+    /// It is time to have an instance awake: one that is idle is kept awake, or one is started.
+    pub(crate) fn prewake_due(&mut self, cx: &mut Cx<'_>) {
+        self.prewake = None;
+        let Some(mut expected) = self.expected.take() else {
+            return;
+        };
+        let Prewake { at, hold, basis } = expected.prewake;
+        if let Some(idle) = self.fleet.first_free() {
+            return self.hold(cx, idle, at + hold);
+        }
+        let index = self.fleet.index();
+        let paused = self.backoff.is_some_and(|until| until > cx.now());
+        if index.arriving + index.parking > 0 || paused || self.standing == Standing::Removed {
+            return;
+        }
+        let reason = Reason::Prewake { hold, rhythm: basis };
+        expected.starting = self.start_any(cx, reason);
+        self.expected = Some(expected);
+    }
+
+    /// If the instance was started for somebody expected, and nobody came yet: since when it is idle, and how long it
+    /// is kept for them.
+    pub(super) fn take_expected(&mut self, id: InstanceId) -> Option<(Timestamp, Timestamp)> {
+        let nobody = self.needed() == 0;
+        let expected = self.expected.take_if(|expected| expected.starting == Some(id))?;
+        let Prewake { at, hold, .. } = expected.prewake;
+        nobody.then_some((expected.since, at + hold))
+    }
+}
