@@ -7,21 +7,40 @@ use crate::instance::{Instance, State};
 
 /// The instances of one service, with the indexes that every decision reads. They change only through
 /// [`Fleet::update`], so that the indexes are always right.
+///
+/// Most services have one instance or none, and most of those sleep: they take no trees.
 #[derive(Debug)]
 pub(crate) struct Fleet {
-    instances: BTreeMap<InstanceId, Box<Instance>>,
+    instances: Instances,
     index: Index,
     concurrency: u32,
 }
 
-/// What is derived from the instances.
+#[derive(Debug)]
+enum Instances {
+    UpToOne(Option<Box<Instance>>),
+    Many(Box<Many>),
+}
+
+#[derive(Debug, Default)]
+struct Many {
+    by_id: BTreeMap<InstanceId, Box<Instance>>,
+    ranks: Ranks,
+}
+
+/// Which of many instances comes first.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Index {
+struct Ranks {
     /// Running, with a free slot, the one to be used next first: busy ones, then those idle for the shortest time.
     free: BTreeSet<(u64, InstanceId)>,
     parked: BTreeSet<(ParkLevel, InstanceId)>,
     /// Parked, with bytes on a connection.
     called: BTreeSet<InstanceId>,
+}
+
+/// How many instances do what.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Index {
     /// Running, not draining.
     pub(crate) serving: u32,
     /// Starting, not draining.
@@ -36,42 +55,51 @@ pub(crate) struct Index {
     pub(crate) connected: u32,
 }
 
-/// Where a running instance stands among those with a free slot: what was idle longest falls asleep first.
+/// Where an instance stands among those with a free slot: what was idle longest falls asleep first.
 fn turn(instance: &Instance) -> (u64, InstanceId) {
     let idle = instance.idle_since().filter(|_| instance.in_flight == 0);
     let turn = idle.map_or(0, |since| (u64::MAX - since.as_nanos()).max(1));
     (turn, instance.id)
 }
 
-impl Index {
+fn is_free(instance: &Instance, concurrency: u32) -> bool {
+    let runs = matches!(instance.state, State::Running { .. });
+    runs && !instance.draining && instance.in_flight < concurrency
+}
+
+fn is_parked(instance: &Instance) -> bool {
+    instance.is_parked() && !instance.draining
+}
+
+fn is_called(instance: &Instance) -> bool {
+    is_parked(instance) && instance.active_connection().is_some()
+}
+
+impl Ranks {
     fn add(&mut self, instance: &Instance, concurrency: u32) {
-        self.count(instance, |count| *count += 1);
-        if instance.draining {
-            return;
+        if is_free(instance, concurrency) {
+            self.free.insert(turn(instance));
         }
-        match instance.state {
-            State::Running { .. } if instance.in_flight < concurrency => {
-                self.free.insert(turn(instance));
-            }
-            State::Parked { level, .. } => {
-                self.parked.insert((level, instance.id));
-                if instance.active_connection().is_some() {
-                    self.called.insert(instance.id);
-                }
-            }
-            _ => {}
+        if let State::Parked { level, .. } = instance.state
+            && is_parked(instance)
+        {
+            self.parked.insert((level, instance.id));
+        }
+        if is_called(instance) {
+            self.called.insert(instance.id);
         }
     }
 
     fn remove(&mut self, instance: &Instance) {
-        self.count(instance, |count| *count -= 1);
         self.free.remove(&turn(instance));
         if let State::Parked { level, .. } = instance.state {
             self.parked.remove(&(level, instance.id));
         }
         self.called.remove(&instance.id);
     }
+}
 
+impl Index {
     fn count(&mut self, instance: &Instance, change: impl Fn(&mut u32)) {
         if instance.in_flight == 0 && instance.active_connection().is_some() {
             change(&mut self.connected);
@@ -87,10 +115,27 @@ impl Index {
     }
 }
 
+impl Instances {
+    fn iter(&self) -> impl Iterator<Item = &Instance> {
+        let (one, many) = match self {
+            Self::UpToOne(one) => (one.as_deref(), None),
+            Self::Many(many) => (None, Some(many.by_id.values().map(Box::as_ref))),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::UpToOne(one) => usize::from(one.is_some()),
+            Self::Many(many) => many.by_id.len(),
+        }
+    }
+}
+
 impl Fleet {
     pub(crate) fn new(concurrency: u32) -> Self {
         Self {
-            instances: BTreeMap::new(),
+            instances: Instances::UpToOne(None),
             index: Index::default(),
             concurrency,
         }
@@ -101,80 +146,128 @@ impl Fleet {
     }
 
     /// The indexes as they follow from the instances.
-    pub(crate) fn derive_index(&self) -> Index {
-        let mut index = Index::default();
-        for instance in self.instances.values() {
-            index.add(instance, self.concurrency);
+    fn derive(&self) -> (Index, Ranks) {
+        let (mut index, mut ranks) = (Index::default(), Ranks::default());
+        for instance in self.instances.iter() {
+            index.count(instance, |count| *count += 1);
+            ranks.add(instance, self.concurrency);
         }
-        index
+        (index, ranks)
+    }
+
+    /// Whether the indexes are as they follow from the instances.
+    pub(crate) fn is_consistent(&self) -> bool {
+        let (index, ranks) = self.derive();
+        let ranked = match &self.instances {
+            Instances::UpToOne(_) => true,
+            Instances::Many(many) => many.ranks == ranks,
+        };
+        ranked && index == self.index
     }
 
     pub(crate) fn set_concurrency(&mut self, concurrency: u32) {
         self.concurrency = concurrency;
-        self.index = self.derive_index();
+        let (_, ranks) = self.derive();
+        if let Instances::Many(many) = &mut self.instances {
+            many.ranks = ranks;
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.instances.is_empty()
+        self.instances.len() == 0
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Instance> {
-        self.instances.values().map(Box::as_ref)
+        self.instances.iter()
     }
 
     pub(crate) fn find(&self, id: InstanceId) -> Option<&Instance> {
-        self.instances.get(&id).map(Box::as_ref)
+        match &self.instances {
+            Instances::UpToOne(one) => one.as_deref().filter(|instance| instance.id == id),
+            Instances::Many(many) => many.by_id.get(&id).map(Box::as_ref),
+        }
     }
 
     pub(crate) fn insert(&mut self, instance: Instance) {
-        self.index.add(&instance, self.concurrency);
-        self.instances.insert(instance.id, Box::new(instance));
+        self.index.count(&instance, |count| *count += 1);
+        let instance = Box::new(instance);
+        match &mut self.instances {
+            Instances::UpToOne(slot @ None) => *slot = Some(instance),
+            Instances::UpToOne(Some(_)) => {
+                let mut many = Box::new(Many::default());
+                let there = core::mem::replace(&mut self.instances, Instances::UpToOne(None));
+                if let Instances::UpToOne(Some(first)) = there {
+                    many.insert(first, self.concurrency);
+                }
+                many.insert(instance, self.concurrency);
+                self.instances = Instances::Many(many);
+            }
+            Instances::Many(many) => many.insert(instance, self.concurrency),
+        }
     }
 
     pub(crate) fn remove(&mut self, id: InstanceId) -> Option<Box<Instance>> {
-        let instance = self.instances.remove(&id)?;
-        self.index.remove(&instance);
+        let instance = match &mut self.instances {
+            Instances::UpToOne(one) => one.take_if(|instance| instance.id == id)?,
+            Instances::Many(many) => many.remove(id)?,
+        };
+        self.index.count(&instance, |count| *count -= 1);
+        if let Instances::Many(many) = &mut self.instances
+            && many.by_id.len() == 1
+        {
+            let last = many.by_id.pop_first().map(|(_, last)| last);
+            self.instances = Instances::UpToOne(last);
+        }
         Some(instance)
     }
 
     /// Changes one instance and keeps the indexes right.
     pub(crate) fn update<R>(&mut self, id: InstanceId, change: impl FnOnce(&mut Instance) -> R) -> Option<R> {
-        let instance = self.instances.get_mut(&id)?;
-        self.index.remove(instance);
-        let result = change(instance);
-        self.index.add(instance, self.concurrency);
+        let (instance, ranks) = match &mut self.instances {
+            Instances::UpToOne(one) => (one.as_mut().filter(|instance| instance.id == id)?, None),
+            Instances::Many(many) => (many.by_id.get_mut(&id)?, Some(&mut many.ranks)),
+        };
+        self.index.count(instance, |count| *count -= 1);
+        let result = match ranks {
+            None => change(instance),
+            Some(ranks) => {
+                ranks.remove(instance);
+                let result = change(instance);
+                ranks.add(instance, self.concurrency);
+                result
+            }
+        };
+        self.index.count(instance, |count| *count += 1);
         Some(result)
-    }
-
-    /// Gives back what empty trees hold on to.
-    pub(crate) fn release_memory(&mut self) {
-        let Index {
-            free, parked, called, ..
-        } = &mut self.index;
-        if free.is_empty() {
-            *free = BTreeSet::new();
-        }
-        if parked.is_empty() {
-            *parked = BTreeSet::new();
-        }
-        if called.is_empty() {
-            *called = BTreeSet::new();
-        }
     }
 
     /// The instance that takes the next request: a busy one with a free slot, the oldest; or the one that was idle for
     /// the shortest time, so that those not needed stay idle.
     pub(crate) fn first_free(&self) -> Option<InstanceId> {
-        self.index.free.first().map(|(_, id)| *id)
+        self.first(
+            |one| is_free(one, self.concurrency),
+            |ranks| ranks.free.first().map(|(_, id)| *id),
+        )
     }
 
     /// The one that is quickest to wake.
     pub(crate) fn first_parked(&self) -> Option<InstanceId> {
-        self.index.parked.first().map(|(_, id)| *id)
+        self.first(is_parked, |ranks| ranks.parked.first().map(|(_, id)| *id))
     }
 
     pub(crate) fn first_called(&self) -> Option<InstanceId> {
-        self.index.called.first().copied()
+        self.first(is_called, |ranks| ranks.called.first().copied())
+    }
+
+    fn first(
+        &self,
+        is: impl FnOnce(&Instance) -> bool,
+        first: impl FnOnce(&Ranks) -> Option<InstanceId>,
+    ) -> Option<InstanceId> {
+        match &self.instances {
+            Instances::UpToOne(one) => one.as_deref().filter(|one| is(one)).map(|one| one.id),
+            Instances::Many(many) => first(&many.ranks),
+        }
     }
 
     /// Instances that count against the most there may be: all but those being stopped or to be stopped.
@@ -187,5 +280,18 @@ impl Fleet {
     /// Requests for which the instances on their way have room.
     pub(crate) fn arriving_slots(&self) -> u64 {
         u64::from(self.index.arriving) * u64::from(self.concurrency)
+    }
+}
+
+impl Many {
+    fn insert(&mut self, instance: Box<Instance>, concurrency: u32) {
+        self.ranks.add(&instance, concurrency);
+        self.by_id.insert(instance.id, instance);
+    }
+
+    fn remove(&mut self, id: InstanceId) -> Option<Box<Instance>> {
+        let instance = self.by_id.remove(&id)?;
+        self.ranks.remove(&instance);
+        Some(instance)
     }
 }

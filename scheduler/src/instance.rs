@@ -86,6 +86,13 @@ pub(crate) struct Instance {
     pub(crate) timer: Option<Timestamp>,
     /// Set while it is idle and may sleep, or sleeps and may sleep deeper.
     pub(crate) descent: Option<Box<Descent>>,
+    /// `None` while there are none.
+    connections: Option<Box<Connections>>,
+}
+
+/// Open connections.
+#[derive(Debug, Default)]
+struct Connections {
     active: BTreeSet<ConnectionId>,
     quiet: BTreeSet<ConnectionId>,
 }
@@ -102,8 +109,7 @@ impl Instance {
             draining: false,
             timer: None,
             descent: None,
-            active: BTreeSet::new(),
-            quiet: BTreeSet::new(),
+            connections: None,
         }
     }
 
@@ -146,26 +152,33 @@ impl Instance {
 
     /// The lowest numbered connection with bytes.
     pub(crate) fn active_connection(&self) -> Option<ConnectionId> {
-        self.active.first().copied()
+        self.connections.as_ref()?.active.first().copied()
     }
 
     /// Open connections, with bytes or quiet.
     pub(crate) fn connections(&self) -> usize {
-        self.active.len() + self.quiet.len()
+        self.connections
+            .as_ref()
+            .map_or(0, |open| open.active.len() + open.quiet.len())
     }
 
     pub(crate) fn set_connection(&mut self, connection: ConnectionId, activity: Activity) {
+        let open = self.connections.get_or_insert_default();
         let (into, from) = match activity {
-            Activity::Active => (&mut self.active, &mut self.quiet),
-            Activity::Quiet => (&mut self.quiet, &mut self.active),
+            Activity::Active => (&mut open.active, &mut open.quiet),
+            Activity::Quiet => (&mut open.quiet, &mut open.active),
         };
         from.remove(&connection);
         into.insert(connection);
     }
 
     pub(crate) fn close_connection(&mut self, connection: ConnectionId) {
-        self.active.remove(&connection);
-        self.quiet.remove(&connection);
+        if let Some(open) = &mut self.connections {
+            open.active.remove(&connection);
+            open.quiet.remove(&connection);
+        }
+        self.connections
+            .take_if(|open| open.active.is_empty() && open.quiet.is_empty());
     }
 
     /// Puts these connections in the place of all.
@@ -177,7 +190,6 @@ impl Instance {
     }
 
     pub(crate) fn close_connections(&mut self) {
-        self.active.clear();
-        self.quiet.clear();
+        self.connections = None;
     }
 }

@@ -1,3 +1,4 @@
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 
 use crate::ids::{ActionId, InstanceId, RequestId};
@@ -24,9 +25,13 @@ pub(crate) struct Waiter {
     pub(crate) level: u32,
 }
 
-/// The requests of one service: a FIFO of those that wait, and where each one is.
+/// The requests of one service: a FIFO of those that wait, and where each one is. Takes no memory after
+/// [`release_memory`](Self::release_memory) while there are none.
 #[derive(Debug, Default)]
-pub(crate) struct Requests {
+pub(crate) struct Requests(Option<Box<Open>>);
+
+#[derive(Debug, Default)]
+struct Open {
     places: BTreeMap<RequestId, Place>,
     queue: BTreeMap<u64, Waiter>,
     next_ticket: u64,
@@ -34,60 +39,63 @@ pub(crate) struct Requests {
 
 impl Requests {
     pub(crate) fn place(&self, request: RequestId) -> Option<Place> {
-        self.places.get(&request).copied()
+        self.0.as_ref()?.places.get(&request).copied()
     }
 
     pub(crate) fn waiting(&self) -> u32 {
-        u32::try_from(self.queue.len()).unwrap_or(u32::MAX)
+        let waiting = self.0.as_ref().map_or(0, |open| open.queue.len());
+        u32::try_from(waiting).unwrap_or(u32::MAX)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.places.len()
+        self.0.as_ref().map_or(0, |open| open.places.len())
     }
 
     /// The one that waits longest.
     pub(crate) fn front(&self) -> Option<Waiter> {
-        self.queue.first_key_value().map(|(_, waiter)| *waiter)
+        let open = self.0.as_ref()?;
+        open.queue.first_key_value().map(|(_, waiter)| *waiter)
     }
 
     pub(crate) fn enqueue(&mut self, waiter: Waiter) {
-        let ticket = self.next_ticket;
-        self.next_ticket = ticket.saturating_add(1);
-        self.queue.insert(ticket, waiter);
-        self.places.insert(waiter.request, Place::Waiting { ticket });
+        let open = self.0.get_or_insert_default();
+        let ticket = open.next_ticket;
+        open.next_ticket = ticket.saturating_add(1);
+        open.queue.insert(ticket, waiter);
+        open.places.insert(waiter.request, Place::Waiting { ticket });
     }
 
     /// Records that the request is in flight; it no longer waits.
     pub(crate) fn admit(&mut self, request: RequestId, instance: InstanceId, admitted_by: ActionId) {
+        let open = self.0.get_or_insert_default();
         let place = Place::InFlight {
             instance,
             admitted_by,
         };
-        if let Some(Place::Waiting { ticket }) = self.places.insert(request, place) {
-            self.queue.remove(&ticket);
+        if let Some(Place::Waiting { ticket }) = open.places.insert(request, place) {
+            open.queue.remove(&ticket);
         }
     }
 
     /// Forgets the request and says where it was.
     pub(crate) fn remove(&mut self, request: RequestId) -> Option<Place> {
-        let place = self.places.remove(&request)?;
+        let open = self.0.as_mut()?;
+        let place = open.places.remove(&request)?;
         if let Place::Waiting { ticket } = place {
-            self.queue.remove(&ticket);
+            open.queue.remove(&ticket);
         }
         Some(place)
     }
 
-    /// Gives back what empty trees hold on to.
+    /// Gives back what is held on to while there are none.
     pub(crate) fn release_memory(&mut self) {
-        if self.places.is_empty() {
-            self.places = BTreeMap::new();
-            self.queue = BTreeMap::new();
-        }
+        self.0.take_if(|open| open.places.is_empty());
     }
 
     /// Requests in flight, by id: where, and since which action.
     pub(crate) fn in_flight(&self) -> impl Iterator<Item = (RequestId, InstanceId, ActionId)> {
-        self.places.iter().filter_map(|(request, place)| match *place {
+        let places = self.0.iter().flat_map(|open| &open.places);
+        places.filter_map(|(request, place)| match *place {
             Place::InFlight {
                 instance,
                 admitted_by,

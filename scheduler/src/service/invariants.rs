@@ -16,10 +16,7 @@ impl Service {
             .map(|instance| u64::from(instance.in_flight))
             .sum();
 
-        rule(
-            *index == self.fleet.derive_index(),
-            "indexes follow from the instances",
-        )?;
+        rule(self.fleet.is_consistent(), "indexes follow from the instances")?;
         let settled = count.admitted + count.shed + count.left;
         rule(
             count.queued == u64::from(waiting) + settled,

@@ -70,7 +70,6 @@ impl Service {
         self.dispatch(cx);
         if self.fleet.index().serving == 0 {
             self.requests.release_memory();
-            self.fleet.release_memory();
         }
     }
 
