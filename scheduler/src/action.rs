@@ -78,6 +78,11 @@ pub enum StartKind {
     Restore,
     /// The service's image.
     Boot,
+    /// Another instance of the service, as it is now: it runs on, the new one goes on from the same state.
+    Clone {
+        /// The one to clone. It may have ended meanwhile: `InstanceFailed`.
+        of: InstanceId,
+    },
 }
 
 /// How deeply a parked instance sleeps, the deeper the greater.
@@ -118,6 +123,11 @@ impl fmt::Display for Command {
                 kind: StartKind::Boot,
                 ..
             } => write!(f, "boot instance {instance}"),
+            Self::Start {
+                instance,
+                kind: StartKind::Clone { of },
+                ..
+            } => write!(f, "clone instance {instance} of {of}"),
             Self::Park {
                 instance,
                 level: ParkLevel::Paused,

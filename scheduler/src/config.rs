@@ -1,3 +1,4 @@
+use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -6,7 +7,9 @@ use core::ops::Deref;
 use core::time::Duration;
 
 use crate::action::ParkLevel;
+use crate::fleet::Slots;
 use crate::ladder::{Dial, LadderConfig, Rung, RungCost};
+use crate::scale::ScaleConfig;
 use crate::units::Span;
 
 /// The rungs in their order.
@@ -32,12 +35,16 @@ pub struct ServiceConfig {
     pub park_level: ParkLevel,
     /// What a policy weighs, and where else an idle instance may sleep.
     pub ladder: LadderConfig,
+    /// How many instances are awake besides those that requests start.
+    pub scale: ScaleConfig,
     /// What a new instance is started from. Default: its image.
     pub start_from: StartSource,
     /// Bounds of waiting.
     pub queue: QueueConfig,
     /// Patience with starts.
     pub start: StartConfig,
+    /// Which version of the configuration this is: one that is older than what a service has is ignored. Default 0.
+    pub generation: u64,
 }
 
 /// Whether an open connection on which nothing moves keeps its instance awake.
@@ -58,6 +65,8 @@ pub enum StartSource {
     Image,
     /// A snapshot of the service: restore; if that fails, boot.
     Snapshot,
+    /// The oldest instance of the service that runs: clone it; if there is none, or that fails, boot.
+    Instance,
 }
 
 /// Bounds of waiting.
@@ -95,9 +104,11 @@ impl Default for ServiceConfig {
             connections: OpenConnections::default(),
             park_level: ParkLevel::default(),
             ladder: LadderConfig::default(),
+            scale: ScaleConfig::default(),
             start_from: StartSource::default(),
             queue: QueueConfig::default(),
             start: StartConfig::default(),
+            generation: 0,
         }
     }
 }
@@ -134,6 +145,13 @@ impl StartConfig {
 }
 
 impl ServiceConfig {
+    pub(crate) fn slots(&self) -> Slots {
+        Slots {
+            hard: self.concurrency,
+            soft: self.scale.soft_concurrency,
+        }
+    }
+
     /// Checks the configuration, so that a scheduler takes it.
     ///
     /// # Errors
@@ -143,7 +161,7 @@ impl ServiceConfig {
         let mut require = |holds: bool, path, message: fmt::Arguments<'_>| {
             if !holds {
                 problems.push(Problem {
-                    path,
+                    path: Cow::Borrowed(path),
                     message: alloc::fmt::format(message),
                 });
             }
@@ -212,6 +230,22 @@ impl ServiceConfig {
             );
             above = Some(cost);
         }
+        let level = Rung::Park(self.park_level);
+        if let (Some(cooldown), Some(cost)) = (self.cooldown, self.ladder.configured(level)) {
+            let least = cost.enter.saturating_add(cost.wake);
+            require(
+                cooldown >= least,
+                "cooldown",
+                format_args!(
+                    "is {}, must be at least what it takes to park and wake, {}",
+                    Span(cooldown),
+                    Span(least)
+                ),
+            );
+        }
+        for (path, message) in self.scale.problems(self.max_instances, self.concurrency) {
+            problems.push(Problem { path, message });
+        }
         if problems.is_empty() {
             Ok(ValidConfig(Arc::new(self)))
         } else {
@@ -237,7 +271,7 @@ impl Deref for ValidConfig {
 #[non_exhaustive]
 pub struct Problem {
     /// The field, from the top of the configuration: `start.retry_cap`.
-    pub path: &'static str,
+    pub path: Cow<'static, str>,
     /// Its value and what it must be.
     pub message: String,
 }

@@ -1,6 +1,7 @@
 use crate::config::ValidConfig;
 use crate::ids::{ConnectionId, Epoch, InstanceId, RequestId, ServiceId};
 use crate::inventory::Inventory;
+use crate::scale::Milli;
 use crate::time::Timestamp;
 
 /// What happened, told by the owner in the order in which it saw it.
@@ -112,6 +113,15 @@ pub enum Event {
         /// Epoch of the last command the owner had for it.
         epoch: Epoch,
     },
+    /// What an instance used lately. Once at least in each interval of a scale mode that follows it.
+    Usage {
+        /// The service.
+        service: ServiceId,
+        /// The instance.
+        instance: InstanceId,
+        /// vCPUs it kept busy on average, in thousandths of one.
+        cpu: Milli,
+    },
     /// What is really there, for one service.
     Inventory(Inventory),
     /// Time passed: what was due is done. Wanted at [`next_deadline`](crate::Scheduler::next_deadline).
@@ -134,6 +144,7 @@ impl Event {
             | Self::InstanceParked { service, .. }
             | Self::ParkRefused { service, .. }
             | Self::InstanceExited { service, .. }
+            | Self::Usage { service, .. }
             | Self::Inventory(Inventory { service, .. }) => Some(*service),
             Self::Tick => None,
         }

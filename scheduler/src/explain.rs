@@ -7,6 +7,7 @@ use crate::instance::Phase;
 use crate::ladder::Rung;
 use crate::log::Decision;
 use crate::policy::Basis;
+use crate::scale::CountBasis;
 use crate::time::Timestamp;
 use crate::units::{Count, Span};
 
@@ -30,6 +31,12 @@ pub struct Explanation {
     pub backoff_until: Option<Timestamp>,
     /// When an instance is woken for somebody who is expected.
     pub prewake: Option<Timestamp>,
+    /// How many instances are to be awake, if a scale mode computes that, and why.
+    pub wanted: Option<(u32, CountBasis)>,
+    /// Whether idle instances are kept longer because parking them did not pay.
+    pub is_flapping: bool,
+    /// Generation of its configuration.
+    pub generation: u64,
     /// What it has done so far.
     pub counters: Counters,
     /// Its last `Start`, `Park` or `Stop`.
@@ -154,6 +161,12 @@ impl fmt::Display for Explanation {
         }
         if let Some(at) = self.prewake {
             write!(f, "; wakes in {}", Span(at.saturating_since(self.at)))?;
+        }
+        if let Some((wanted, basis)) = self.wanted {
+            write!(f, "; {wanted} wanted: {basis}")?;
+        }
+        if self.is_flapping {
+            f.write_str("; flapping")?;
         }
         if let Some(until) = self.backoff_until {
             let left = Span(until.saturating_since(self.at));

@@ -13,7 +13,23 @@ use crate::instance::{Instance, State};
 pub(crate) struct Fleet {
     instances: Instances,
     index: Index,
-    concurrency: u32,
+    slots: Slots,
+}
+
+/// How many requests an instance takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slots {
+    /// At most.
+    pub(crate) hard: u32,
+    /// While another has fewer.
+    pub(crate) soft: u32,
+}
+
+impl Slots {
+    /// How many an instance is meant to have.
+    pub(crate) fn meant(self) -> u32 {
+        self.hard.min(self.soft)
+    }
 }
 
 #[derive(Debug)]
@@ -31,8 +47,9 @@ struct Many {
 /// Which of many instances comes first.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Ranks {
-    /// Running, with a free slot, the one to be used next first: busy ones, then those idle for the shortest time.
-    free: BTreeSet<(u64, InstanceId)>,
+    /// Running, with a free slot, the one to be used next first: busy ones, then those idle for the shortest time, then
+    /// those that have as many requests as they are meant to have.
+    free: BTreeSet<(bool, u64, InstanceId)>,
     parked: BTreeSet<(ParkLevel, InstanceId)>,
     /// Parked, with bytes on a connection.
     called: BTreeSet<InstanceId>,
@@ -56,15 +73,15 @@ pub(crate) struct Index {
 }
 
 /// Where an instance stands among those with a free slot: what was idle longest falls asleep first.
-fn turn(instance: &Instance) -> (u64, InstanceId) {
+fn turn(instance: &Instance, slots: Slots) -> (bool, u64, InstanceId) {
     let idle = instance.idle_since().filter(|_| instance.in_flight == 0);
     let turn = idle.map_or(0, |since| (u64::MAX - since.as_nanos()).max(1));
-    (turn, instance.id)
+    (instance.in_flight >= slots.soft, turn, instance.id)
 }
 
-fn is_free(instance: &Instance, concurrency: u32) -> bool {
+fn is_free(instance: &Instance, slots: Slots) -> bool {
     let runs = matches!(instance.state, State::Running { .. });
-    runs && !instance.draining && instance.in_flight < concurrency
+    runs && !instance.draining && instance.in_flight < slots.hard
 }
 
 fn is_parked(instance: &Instance) -> bool {
@@ -76,9 +93,9 @@ fn is_called(instance: &Instance) -> bool {
 }
 
 impl Ranks {
-    fn add(&mut self, instance: &Instance, concurrency: u32) {
-        if is_free(instance, concurrency) {
-            self.free.insert(turn(instance));
+    fn add(&mut self, instance: &Instance, slots: Slots) {
+        if is_free(instance, slots) {
+            self.free.insert(turn(instance, slots));
         }
         if let State::Parked { level, .. } = instance.state
             && is_parked(instance)
@@ -90,8 +107,8 @@ impl Ranks {
         }
     }
 
-    fn remove(&mut self, instance: &Instance) {
-        self.free.remove(&turn(instance));
+    fn remove(&mut self, instance: &Instance, slots: Slots) {
+        self.free.remove(&turn(instance, slots));
         if let State::Parked { level, .. } = instance.state {
             self.parked.remove(&(level, instance.id));
         }
@@ -133,11 +150,11 @@ impl Instances {
 }
 
 impl Fleet {
-    pub(crate) fn new(concurrency: u32) -> Self {
+    pub(crate) fn new(slots: Slots) -> Self {
         Self {
             instances: Instances::UpToOne(None),
             index: Index::default(),
-            concurrency,
+            slots,
         }
     }
 
@@ -150,7 +167,7 @@ impl Fleet {
         let (mut index, mut ranks) = (Index::default(), Ranks::default());
         for instance in self.instances.iter() {
             index.count(instance, |count| *count += 1);
-            ranks.add(instance, self.concurrency);
+            ranks.add(instance, self.slots);
         }
         (index, ranks)
     }
@@ -165,8 +182,8 @@ impl Fleet {
         ranked && index == self.index
     }
 
-    pub(crate) fn set_concurrency(&mut self, concurrency: u32) {
-        self.concurrency = concurrency;
+    pub(crate) fn set_slots(&mut self, slots: Slots) {
+        self.slots = slots;
         let (_, ranks) = self.derive();
         if let Instances::Many(many) = &mut self.instances {
             many.ranks = ranks;
@@ -197,19 +214,19 @@ impl Fleet {
                 let mut many = Box::new(Many::default());
                 let there = core::mem::replace(&mut self.instances, Instances::UpToOne(None));
                 if let Instances::UpToOne(Some(first)) = there {
-                    many.insert(first, self.concurrency);
+                    many.insert(first, self.slots);
                 }
-                many.insert(instance, self.concurrency);
+                many.insert(instance, self.slots);
                 self.instances = Instances::Many(many);
             }
-            Instances::Many(many) => many.insert(instance, self.concurrency),
+            Instances::Many(many) => many.insert(instance, self.slots),
         }
     }
 
     pub(crate) fn remove(&mut self, id: InstanceId) -> Option<Box<Instance>> {
         let instance = match &mut self.instances {
             Instances::UpToOne(one) => one.take_if(|instance| instance.id == id)?,
-            Instances::Many(many) => many.remove(id)?,
+            Instances::Many(many) => many.remove(id, self.slots)?,
         };
         self.index.count(&instance, |count| *count -= 1);
         if let Instances::Many(many) = &mut self.instances
@@ -231,9 +248,9 @@ impl Fleet {
         let result = match ranks {
             None => change(instance),
             Some(ranks) => {
-                ranks.remove(instance);
+                ranks.remove(instance, self.slots);
                 let result = change(instance);
-                ranks.add(instance, self.concurrency);
+                ranks.add(instance, self.slots);
                 result
             }
         };
@@ -245,8 +262,8 @@ impl Fleet {
     /// the shortest time, so that those not needed stay idle.
     pub(crate) fn first_free(&self) -> Option<InstanceId> {
         self.first(
-            |one| is_free(one, self.concurrency),
-            |ranks| ranks.free.first().map(|(_, id)| *id),
+            |one| is_free(one, self.slots),
+            |ranks| ranks.free.first().map(|(.., id)| *id),
         )
     }
 
@@ -279,19 +296,19 @@ impl Fleet {
 
     /// Requests for which the instances on their way have room.
     pub(crate) fn arriving_slots(&self) -> u64 {
-        u64::from(self.index.arriving) * u64::from(self.concurrency)
+        u64::from(self.index.arriving) * u64::from(self.slots.hard)
     }
 }
 
 impl Many {
-    fn insert(&mut self, instance: Box<Instance>, concurrency: u32) {
-        self.ranks.add(&instance, concurrency);
+    fn insert(&mut self, instance: Box<Instance>, slots: Slots) {
+        self.ranks.add(&instance, slots);
         self.by_id.insert(instance.id, instance);
     }
 
-    fn remove(&mut self, id: InstanceId) -> Option<Box<Instance>> {
+    fn remove(&mut self, id: InstanceId, slots: Slots) -> Option<Box<Instance>> {
         let instance = self.by_id.remove(&id)?;
-        self.ranks.remove(&instance);
+        self.ranks.remove(&instance, slots);
         Some(instance)
     }
 }

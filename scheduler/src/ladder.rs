@@ -141,13 +141,24 @@ impl RungCost {
 impl LadderConfig {
     /// What a rung costs, if an instance whose `park_level` is this may go there.
     pub fn cost(&self, rung: Rung, park_level: ParkLevel) -> Option<RungCost> {
-        let (configured, default) = match rung {
-            Rung::Park(ParkLevel::Paused) => (self.paused, RungCost::PAUSED),
-            Rung::Park(ParkLevel::Ram) => (self.ram, RungCost::RAM),
-            Rung::Park(ParkLevel::Disk) => (self.disk, RungCost::DISK),
-            Rung::Stop => (self.stop, RungCost::STOP),
+        let default = match rung {
+            Rung::Park(ParkLevel::Paused) => RungCost::PAUSED,
+            Rung::Park(ParkLevel::Ram) => RungCost::RAM,
+            Rung::Park(ParkLevel::Disk) => RungCost::DISK,
+            Rung::Stop => RungCost::STOP,
         };
-        configured.or_else(|| (rung == Rung::Park(park_level)).then_some(default))
+        let is_used = rung == Rung::Park(park_level);
+        self.configured(rung).or_else(|| is_used.then_some(default))
+    }
+
+    /// What a rung was said to cost.
+    pub(crate) fn configured(&self, rung: Rung) -> Option<RungCost> {
+        match rung {
+            Rung::Park(ParkLevel::Paused) => self.paused,
+            Rung::Park(ParkLevel::Ram) => self.ram,
+            Rung::Park(ParkLevel::Disk) => self.disk,
+            Rung::Stop => self.stop,
+        }
     }
 }
 

@@ -19,6 +19,7 @@ mod log;
 mod policy;
 mod reason;
 mod requests;
+mod scale;
 mod scheduler;
 mod service;
 mod time;
@@ -41,5 +42,9 @@ pub use policy::{
     Basis, Bound, BreakEven, Cooldown, Idle, Observation, Plan, Policy, Prewake, RestoreError, Rhythm, Seen,
 };
 pub use reason::Reason;
+pub use scale::{
+    Adjustment, CountBasis, CountRole, Flapping, KpaConfig, KpaMetric, Metric, Milli, ScaleConfig, ScaleMode,
+    Staffing, Step, StepError, StepPolicy, TargetBurst, TargetTracking,
+};
 pub use scheduler::{Scheduler, Settings};
 pub use time::Timestamp;

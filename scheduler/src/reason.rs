@@ -3,6 +3,7 @@ use core::time::Duration;
 
 use crate::ids::{ActionId, ConnectionId, InstanceId};
 use crate::policy::{Basis, Rhythm};
+use crate::scale::CountBasis;
 use crate::units::{Count, Span};
 
 /// Why something was decided, with the numbers that decided it.
@@ -29,6 +30,40 @@ pub enum Reason {
         awake: u32,
         /// Instances that are to be awake always.
         min_instances: u32,
+    },
+    /// Start: fewer instances are awake than were computed to be needed.
+    BelowCount {
+        /// Instances running or starting.
+        awake: u32,
+        /// Instances that are to be awake.
+        wanted: u32,
+        /// The numbers behind that.
+        basis: CountBasis,
+    },
+    /// Start: every instance that runs or starts has as many requests as it is meant to have.
+    AboveSoft {
+        /// Requests waiting or in flight.
+        requests: u64,
+        /// Instances running or starting.
+        awake: u32,
+        /// Requests that each is meant to have.
+        soft_concurrency: u32,
+    },
+    /// Park: more instances are awake than were computed to be needed.
+    AboveCount {
+        /// Instances running.
+        awake: u32,
+        /// Instances that are to be awake.
+        wanted: u32,
+        /// The numbers behind that.
+        basis: CountBasis,
+    },
+    /// Start: a clone failed or took too long, so an instance is booted instead, once.
+    CloneFailed {
+        /// The instance that could not be made.
+        failed: InstanceId,
+        /// The one it was to be a clone of.
+        of: InstanceId,
     },
     /// Start: a restore failed or took too long, so an instance is booted instead, once.
     RestoreFailed {
@@ -130,6 +165,20 @@ impl fmt::Display for Reason {
             }
             Self::ConnectionActive { connection } => write!(f, "connection {connection} has bytes"),
             Self::BelowMin { awake, min_instances } => write!(f, "{awake} awake, minimum {min_instances}"),
+            Self::BelowCount { awake, wanted, basis } => write!(f, "{awake} awake, {wanted} wanted: {basis}"),
+            Self::AboveSoft {
+                requests,
+                awake,
+                soft_concurrency,
+            } => {
+                write!(
+                    f,
+                    "{requests} in {}, {soft_concurrency} meant for each",
+                    Count(awake, "instance")
+                )
+            }
+            Self::AboveCount { awake, wanted, basis } => write!(f, "{awake} awake, {wanted} wanted: {basis}"),
+            Self::CloneFailed { failed, of } => write!(f, "clone {failed} of instance {of} failed"),
             Self::RestoreFailed { failed } => write!(f, "restore of instance {failed} failed"),
             Self::Retry { attempt, waiting } => {
                 write!(f, "attempt {attempt}, {} waiting", Count(waiting, "request"))

@@ -12,6 +12,8 @@ pub(crate) enum TimerKey {
     Backoff(ServiceId),
     /// Somebody is expected.
     Prewake(ServiceId),
+    /// The count of instances is to be computed.
+    Scale(ServiceId),
     /// The request that waits longest has waited long enough.
     Wait(ServiceId),
 }
@@ -22,6 +24,7 @@ impl TimerKey {
             Self::Instance(service, _)
             | Self::Backoff(service)
             | Self::Prewake(service)
+            | Self::Scale(service)
             | Self::Wait(service) => service,
         }
     }

@@ -10,9 +10,13 @@ use crate::service::{Service, Standing};
 /// A service is offered, changed, removed.
 impl Service {
     pub(crate) fn configure(&mut self, cx: &mut Cx<'_>, config: ValidConfig) {
+        if config.generation < self.config.generation {
+            return cx.ignore();
+        }
         self.standing = Standing::Offered;
-        self.fleet.set_concurrency(config.concurrency);
+        self.fleet.set_slots(config.slots());
         self.config = config;
+        self.configure_scale(cx);
         self.plan_again(cx);
         self.drain_surplus(cx);
     }

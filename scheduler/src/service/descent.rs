@@ -22,7 +22,7 @@ impl Service {
     ) -> Option<Box<Descent>> {
         let awake = self.fleet.index().serving;
         let runs = self.fleet.find(instance).is_some_and(|i| !i.is_parked());
-        if runs && awake <= self.config.min_instances {
+        if runs && awake <= self.least_awake() {
             return None;
         }
         let needed = self.needed();
@@ -35,6 +35,9 @@ impl Service {
             level: needed.saturating_add(1),
         };
         let mut plan = cx.policy.plan(&self.config, &idle);
+        if runs {
+            plan = self.adjust_plan(cx, plan);
+        }
         if self.config.ladder.stop.is_none() {
             plan.without(Rung::Stop);
         }
@@ -71,17 +74,24 @@ impl Service {
             return;
         };
         let Some(descent) = descent else { return };
-        if from.is_none() && self.fleet.index().serving <= self.config.min_instances {
+        if from.is_none() && self.fleet.index().serving <= self.least_awake() {
             return;
         }
         let idle = cx.now().saturating_since(descent.since);
         let Some(rung) = descent.plan.due(from, idle) else {
             return;
         };
-        let reason = Reason::IdleFor {
-            idle,
-            cooldown: descent.plan.after(rung).unwrap_or_default(),
-            basis: descent.plan.basis(),
+        let reason = match self.count() {
+            Some(count) if from.is_none() && self.counts_exactly() => Reason::AboveCount {
+                awake: self.fleet.index().serving,
+                wanted: self.least_awake(),
+                basis: count.basis,
+            },
+            _ => Reason::IdleFor {
+                idle,
+                cooldown: descent.plan.after(rung).unwrap_or_default(),
+                basis: descent.plan.basis(),
+            },
         };
         match rung {
             Rung::Park(level) => {

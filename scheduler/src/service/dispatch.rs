@@ -1,4 +1,5 @@
 use crate::action::{Command, StartKind};
+use crate::config::StartSource;
 use crate::context::Cx;
 use crate::ids::InstanceId;
 use crate::instance::{Instance, State};
@@ -39,9 +40,10 @@ impl Service {
         if let Some(connection) = called {
             return Some(Reason::ConnectionActive { connection });
         }
-        let waiting = self.requests.waiting();
-        if u64::from(waiting) > self.fleet.arriving_slots() {
-            let awake = self.fleet.index().serving;
+        let (waiting, index) = (self.requests.waiting(), self.fleet.index());
+        let counted = self.counts_exactly() && index.serving + index.arriving > 0;
+        if !counted && u64::from(waiting) > self.fleet.arriving_slots() {
+            let awake = index.serving;
             return Some(match self.failures {
                 0 => Reason::RequestsWaiting {
                     waiting,
@@ -54,26 +56,63 @@ impl Service {
                 },
             });
         }
-        let index = self.fleet.index();
-        let (awake, min_instances) = (index.serving + index.arriving, self.config.min_instances);
-        (awake < min_instances).then_some(Reason::BelowMin { awake, min_instances })
+        self.above_soft()
+            .filter(|_| !counted)
+            .or_else(|| self.below_least())
+    }
+
+    /// Why there should be one more, if every one has as many requests as it is meant to have.
+    fn above_soft(&self) -> Option<Reason> {
+        let (index, soft_concurrency) = (self.fleet.index(), self.config.scale.soft_concurrency);
+        let awake = index.serving + index.arriving;
+        let requests = self.requests_to_serve();
+        let meant = u64::from(awake) * u64::from(soft_concurrency);
+        (soft_concurrency < u32::MAX && awake > 0 && requests > meant).then_some(Reason::AboveSoft {
+            requests,
+            awake,
+            soft_concurrency,
+        })
+    }
+
+    /// Requests that wait, or are in flight where more may come.
+    fn requests_to_serve(&self) -> u64 {
+        let all = u64::try_from(self.requests.len()).unwrap_or(u64::MAX);
+        let drains = |instance: &&Instance| instance.draining;
+        let draining: u64 = match self.fleet.index().draining {
+            0 => 0,
+            _ => self
+                .fleet
+                .iter()
+                .filter(drains)
+                .map(|instance| u64::from(instance.in_flight))
+                .sum(),
+        };
+        all.saturating_sub(draining)
+    }
+
+    /// From what a new instance is started.
+    fn source(&self) -> StartKind {
+        let runs =
+            |instance: &&Instance| matches!(instance.state, State::Running { .. }) && !instance.draining;
+        match self.config.start_from {
+            StartSource::Image => StartKind::Boot,
+            StartSource::Snapshot => StartKind::Restore,
+            StartSource::Instance => match self.fleet.iter().find(runs) {
+                Some(template) => StartKind::Clone { of: template.id },
+                None => StartKind::Boot,
+            },
+        }
     }
 
     /// Wakes a sleeping instance, the called ones first, or makes a new one if there may be one more.
     pub(super) fn start_any(&mut self, cx: &mut Cx<'_>, reason: Reason) -> Option<InstanceId> {
         match self.fleet.first_called().or_else(|| self.fleet.first_parked()) {
             Some(parked) => {
+                self.observe_wake(cx, parked);
                 self.start(cx, parked, StartKind::Restore, reason);
                 Some(parked)
             }
-            None => {
-                let kind = if self.has_snapshot() {
-                    StartKind::Restore
-                } else {
-                    StartKind::Boot
-                };
-                self.start_new(cx, kind, reason)
-            }
+            None => self.start_new(cx, self.source(), reason),
         }
     }
 

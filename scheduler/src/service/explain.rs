@@ -35,6 +35,9 @@ impl Service {
             failures: self.failures,
             backoff_until: self.backoff.filter(|until| *until > at),
             prewake: self.prewake,
+            wanted: self.count().map(|count| (count.desired, count.basis)),
+            is_flapping: self.is_flapping(),
+            generation: self.config.generation,
             counters: self.counters,
             last: self.last,
         }

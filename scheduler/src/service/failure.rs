@@ -38,17 +38,20 @@ impl Service {
         }
     }
 
-    /// A start failed or was given up. After a restore an instance is booted at once, if one is still wanted.
+    /// A start failed or was given up. After a restore or a clone an instance is booted at once, if one is still wanted.
     pub(super) fn start_failed(&mut self, cx: &mut Cx<'_>, failed: InstanceId, kind: StartKind) {
         match kind {
             StartKind::Boot => self.failed(cx),
-            StartKind::Restore => {
-                if self.wanted_start(cx).is_some() {
-                    self.start_new(cx, StartKind::Boot, Reason::RestoreFailed { failed });
-                }
-                self.dispatch(cx);
-            }
+            StartKind::Restore => self.boot_instead(cx, Reason::RestoreFailed { failed }),
+            StartKind::Clone { of } => self.boot_instead(cx, Reason::CloneFailed { failed, of }),
         }
+    }
+
+    fn boot_instead(&mut self, cx: &mut Cx<'_>, reason: Reason) {
+        if self.wanted_start(cx).is_some() {
+            self.start_new(cx, StartKind::Boot, reason);
+        }
+        self.dispatch(cx);
     }
 
     /// Nothing starts for a while; and who waits is told so, once that was tried often enough.

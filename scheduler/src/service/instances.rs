@@ -17,6 +17,10 @@ impl Service {
 
     pub(super) fn ready(&mut self, cx: &mut Cx<'_>, id: InstanceId) {
         self.observe_start(cx, id);
+        let now = cx.now();
+        if let Some(scaler) = self.scaler() {
+            scaler.instance_ready(now, id);
+        }
         let expected = self.take_expected(id);
         let state = |idle_since| State::Running { idle_since };
         self.bring(cx, id, state(None), None);

@@ -38,10 +38,17 @@ impl Service {
             waiting == 0 || self.fleet.first_free().is_none(),
             "nobody waits while a slot is free",
         )?;
+        let is_counted = self.counts_exactly() && index.serving > 0;
         let full = self.fleet.kept() == self.config.max_instances && self.fleet.first_parked().is_none();
         rule(
-            waiting == 0 || index.arriving > 0 || self.backoff.is_some() || full,
+            waiting == 0 || index.arriving > 0 || self.backoff.is_some() || full || is_counted,
             "who waits is waited for",
+        )?;
+        let awake = index.serving + index.arriving;
+        let removed = self.standing == Standing::Removed;
+        rule(
+            awake >= self.least_awake() || full || self.backoff.is_some() || removed,
+            "so many are awake or on their way as are to be",
         )?;
         rule(
             self.standing == Standing::Offered || waiting == 0,
@@ -58,6 +65,10 @@ impl Service {
         let own = [
             (TimerKey::Backoff(self.id), self.backoff),
             (TimerKey::Prewake(self.id), self.prewake),
+            (
+                TimerKey::Scale(self.id),
+                self.scale.as_ref().and_then(|scale| scale.tick),
+            ),
             (TimerKey::Wait(self.id), self.wait),
         ];
         let mut armed = 0;

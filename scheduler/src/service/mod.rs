@@ -11,11 +11,12 @@ mod parking;
 mod prewake;
 mod reconcile;
 mod requests;
+mod scaling;
 
 use alloc::boxed::Box;
 
 use crate::action::Command;
-use crate::config::{StartSource, ValidConfig};
+use crate::config::ValidConfig;
 use crate::context::Cx;
 use crate::event::Event;
 use crate::explain::Counters;
@@ -26,6 +27,7 @@ use crate::log::Decision;
 use crate::reason::Reason;
 use crate::requests::Requests;
 use crate::service::prewake::Expected;
+use crate::service::scaling::Scale;
 use crate::time::Timestamp;
 use crate::timers::TimerKey;
 
@@ -57,6 +59,8 @@ pub(crate) struct Service {
     expected: Option<Box<Expected>>,
     /// When an instance is to be awake for them; the slot of the timer.
     prewake: Option<Timestamp>,
+    /// What is remembered for scaling beyond what requests need; `None` where nothing is.
+    scale: Option<Box<Scale>>,
     counters: Counters,
     /// The last lifecycle command.
     last: Option<Decision>,
@@ -64,9 +68,10 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn new(id: ServiceId, config: ValidConfig) -> Self {
+        let scale = Scale::initial(config.scale.initial_instances);
         Self {
             id,
-            fleet: Fleet::new(config.concurrency),
+            fleet: Fleet::new(config.slots()),
             config,
             standing: Standing::Offered,
             requests: Requests::default(),
@@ -76,6 +81,7 @@ impl Service {
             level: 0,
             expected: None,
             prewake: None,
+            scale: Some(Box::new(scale)),
             counters: Counters::default(),
             last: None,
         }
@@ -118,10 +124,12 @@ impl Service {
                 self.park_refused(cx, instance, epoch, last_activity);
             }
             Event::InstanceExited { instance, epoch, .. } => self.instance_exited(cx, instance, epoch),
+            Event::Usage { instance, cpu, .. } => self.usage(cx, instance, cpu),
             Event::Inventory(inventory) => self.reconcile(cx, &inventory),
             Event::Tick => {}
         }
         self.observe_level(cx);
+        self.observe_load(cx);
         self.is_gone(cx)
     }
 
@@ -131,9 +139,11 @@ impl Service {
             TimerKey::Instance(_, instance) => self.instance_timer(cx, instance),
             TimerKey::Backoff(_) => self.backoff_ended(cx),
             TimerKey::Prewake(_) => self.prewake_due(cx),
+            TimerKey::Scale(_) => self.scale_tick(cx),
             TimerKey::Wait(_) => self.wait_ended(cx),
         }
         self.observe_level(cx);
+        self.observe_load(cx);
         self.is_gone(cx)
     }
 
@@ -142,6 +152,7 @@ impl Service {
         let gone = self.standing == Standing::Removed && self.fleet.is_empty();
         if gone {
             self.expect(cx, None);
+            self.forget_scale(cx);
             cx.policy.forget(self.id);
             cx.shared
                 .timers
@@ -156,9 +167,5 @@ impl Service {
             self.last = Some(decision);
         }
         decision.action.id
-    }
-
-    fn has_snapshot(&self) -> bool {
-        self.config.start_from == StartSource::Snapshot
     }
 }

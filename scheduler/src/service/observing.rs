@@ -20,7 +20,7 @@ impl Service {
         let requests = u32::try_from(self.requests.len()).unwrap_or(u32::MAX);
         requests
             .saturating_add(more)
-            .div_ceil(self.config.concurrency)
+            .div_ceil(self.config.slots().meant())
             .saturating_add(self.fleet.index().connected)
     }
 

@@ -1,5 +1,3 @@
-use alloc::vec::Vec;
-
 use crate::action::{Command, ParkLevel};
 use crate::context::Cx;
 use crate::ids::{Epoch, InstanceId};
@@ -117,19 +115,10 @@ impl Service {
     pub(super) fn awoke(&mut self, cx: &mut Cx<'_>, id: InstanceId) {
         self.dispatch(cx);
         self.settle(cx, id);
-        let min_instances = self.config.min_instances;
-        if min_instances > 0 && self.fleet.index().serving == min_instances + 1 {
+        let least = self.least_awake();
+        if least > 0 && self.fleet.index().serving == least + 1 {
             // The others were kept awake as the last ones there had to be; now one may park.
-            let held = |instance: &&Instance| instance.idle_since().is_some() && instance.timer.is_none();
-            let held: Vec<_> = self
-                .fleet
-                .iter()
-                .filter(held)
-                .map(|instance| instance.id)
-                .collect();
-            for id in held {
-                self.settle(cx, id);
-            }
+            self.release_held(cx);
         }
     }
 

@@ -14,6 +14,9 @@ impl Service {
             return cx.ignore();
         }
         self.counters.queued += 1;
+        if let Some(scaler) = self.scaler() {
+            scaler.request_arrived();
+        }
         if self.standing == Standing::Removed {
             return self.shed(cx, request, self.config.queue.retry_after, Reason::ServiceRemoved);
         }
@@ -23,7 +26,11 @@ impl Service {
             level: self.needed_with(1),
         };
         if let Some(instance) = self.fleet.first_free() {
-            return self.admit(cx, waiter, instance);
+            self.admit(cx, waiter, instance);
+            if self.config.scale.soft_concurrency < u32::MAX {
+                self.dispatch(cx);
+            }
+            return;
         }
         let (waiting, max_waiting) = (self.requests.waiting(), self.config.queue.max_waiting);
         if waiting >= max_waiting {
@@ -44,7 +51,11 @@ impl Service {
             Some(Place::InFlight { instance, .. }) => {
                 self.counters.done += 1;
                 self.failures = 0;
-                self.fleet.update(instance, |instance| instance.in_flight -= 1);
+                let left = self.fleet.update(instance, |instance| {
+                    instance.in_flight -= 1;
+                    instance.in_flight
+                });
+                self.observe_in_flight(cx, instance, left.unwrap_or(0));
                 self.observe_level(cx);
                 self.dispatch(cx);
                 self.settle(cx, instance);
@@ -73,6 +84,10 @@ impl Service {
         }) else {
             return;
         };
+        self.observe_in_flight(cx, id, in_flight);
+        if let Some(scaler) = self.scaler() {
+            scaler.request_admitted(id);
+        }
         self.settle(cx, id);
         let command = Command::Admit {
             request: waiter.request,

@@ -6,9 +6,11 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use scheduler::{
-    Action, Activity, Event, InstanceId, Phase, RequestId, Scheduler, ServiceConfig, Settings, Timestamp,
+    Action, Activity, Event, InstanceId, Milli, Phase, RequestId, Scheduler, ServiceConfig, Settings,
+    Timestamp,
 };
 
+use crate::configs;
 use crate::desk::{SERVICE, ms};
 use crate::owner::Owner;
 
@@ -19,6 +21,7 @@ enum Step {
     End(u64),
     Progress(usize, bool),
     Connection(usize, Option<Activity>),
+    Usage(usize, u64),
     Wait(u64),
     Inventory,
     Configure(Box<ServiceConfig>),
@@ -42,22 +45,36 @@ enum Fate {
 fn config() -> impl Strategy<Value = ServiceConfig> {
     let concurrency = prop_oneof![Just(1), Just(2), Just(u32::MAX)];
     let max_wait = prop_oneof![Just(200), Just(3_600_000)];
-    (0..=2_u32, 1..=3_u32, concurrency, 1..=20_u64, 1..=5_u32, max_wait).prop_map(
-        |(min, max, concurrency, cooldown, waiting, max_wait)| {
-            let mut config = ServiceConfig {
-                min_instances: min.saturating_sub(1).min(max),
-                max_instances: max,
-                concurrency,
-                cooldown: Some(ms(cooldown)),
-                ..ServiceConfig::default()
-            };
-            config.start.timeout = ms(50);
-            config.start.retry_cap = ms(40);
-            config.queue.max_waiting = waiting;
-            config.queue.max_wait = ms(max_wait);
-            config
-        },
+    let (max, scaled) = (1..=3_u32, |(max, concurrency)| {
+        (Just(max), Just(concurrency), configs::scale(max, concurrency))
+    });
+    let scaled = (max, concurrency).prop_flat_map(scaled);
+    (
+        0..=2_u32,
+        scaled,
+        configs::start_from(),
+        1..=20_u64,
+        1..=5_u32,
+        max_wait,
     )
+        .prop_map(
+            |(min, (max, concurrency, scale), start_from, cooldown, waiting, max_wait)| {
+                let mut config = ServiceConfig {
+                    min_instances: min.saturating_sub(1).min(max),
+                    max_instances: max,
+                    concurrency,
+                    cooldown: Some(ms(cooldown)),
+                    scale,
+                    start_from,
+                    ..ServiceConfig::default()
+                };
+                config.start.timeout = ms(50);
+                config.start.retry_cap = ms(40);
+                config.queue.max_waiting = waiting;
+                config.queue.max_wait = ms(max_wait);
+                config
+            },
+        )
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -71,6 +88,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => any::<u64>().prop_map(Step::End),
         10 => (any::<usize>(), prop::bool::weighted(0.85)).prop_map(|(vm, well)| Step::Progress(vm, well)),
         3 => (any::<usize>(), activity).prop_map(|(vm, activity)| Step::Connection(vm, activity)),
+        2 => (any::<usize>(), 0..2_000_u64).prop_map(|(vm, cpu)| Step::Usage(vm, cpu)),
         8 => (0..30_u64).prop_map(Step::Wait),
         3 => Just(Step::Inventory),
         1 => config().prop_map(|config| Step::Configure(Box::new(config))),
@@ -164,6 +182,11 @@ impl World {
             Step::Connection(choice, activity) => {
                 self.vm(choice).and_then(|vm| self.owner.connection(vm, activity))
             }
+            Step::Usage(choice, cpu) => self.vm(choice).map(|instance| Event::Usage {
+                service: SERVICE,
+                instance,
+                cpu: Milli(cpu),
+            }),
             Step::Wait(millis) => {
                 self.now = self.now + ms(millis);
                 Some(Event::Tick)

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use scheduler::{
-    Action, Command, ConnectionId, Cooldown, Epoch, Event, InstanceId, Policy, RequestId, Scheduler,
+    Action, Command, ConnectionId, Cooldown, Epoch, Event, InstanceId, Milli, Policy, RequestId, Scheduler,
     ServiceConfig, ServiceId, Settings, StartKind, Timestamp,
 };
 
@@ -166,6 +166,14 @@ impl<P: Policy> Desk<P> {
         })
     }
 
+    pub(crate) fn usage(&mut self, instance: u64, cpu: u64) -> Vec<String> {
+        self.event(Event::Usage {
+            service: SERVICE,
+            instance: InstanceId(instance),
+            cpu: Milli(cpu),
+        })
+    }
+
     pub(crate) fn active(&mut self, instance: u64, connection: u64) -> Vec<String> {
         let (instance, connection) = (InstanceId(instance), ConnectionId(connection));
         self.event(Event::ConnectionActive {
@@ -201,6 +209,11 @@ pub(crate) fn brief(action: &Action) -> String {
             epoch,
             kind: StartKind::Boot,
         } => format!("start {instance}.{epoch} boot"),
+        Command::Start {
+            instance,
+            epoch,
+            kind: StartKind::Clone { of },
+        } => format!("start {instance}.{epoch} clone of {of}"),
         Command::Start { instance, epoch, .. } => format!("start {instance}.{epoch} restore"),
         Command::Park { instance, epoch, .. } => format!("park {instance}.{epoch}"),
         Command::Stop { instance, epoch } => format!("stop {instance}.{epoch}"),

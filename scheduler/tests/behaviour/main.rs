@@ -1,7 +1,9 @@
 //! What the scheduler does, seen from outside: events in, actions out.
 
 mod chaos;
+mod configs;
 mod connections;
+mod counting;
 mod desk;
 mod explaining;
 mod failures;
@@ -12,3 +14,4 @@ mod replay;
 mod scale_out;
 mod scale_to_zero;
 mod services;
+mod soft;

@@ -1,0 +1,307 @@
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::scale::{Flapping, KpaConfig, Milli, Staffing, StepPolicy, TargetTracking};
+use crate::units::Span;
+
+/// How many instances a service has awake. The default: as many as its requests need, one started for each that finds no
+/// room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScaleConfig {
+    /// What else computes a count. Default: nothing.
+    pub mode: ScaleMode,
+    /// What that count means. Default: the least.
+    pub role: CountRole,
+    /// Instances that are awake at first, until so many were. At most `max_instances`. Default 0.
+    pub initial_instances: u32,
+    /// Requests in flight on each instance above which one more is started; one takes more while that starts, up to
+    /// `concurrency`. From 1. Default `u32::MAX`: only a request without a slot starts one.
+    pub soft_concurrency: u32,
+    /// How long a new instance serves without being counted in the metric. Default 0.
+    pub warm_up: Duration,
+    /// How long after a change of the count it is not lowered. Default 0.
+    pub cooldown: Duration,
+    /// When to keep instances longer because parking them did not pay. Default: never; a policy that learns hedges by
+    /// itself.
+    pub flapping: Option<Flapping>,
+}
+
+/// What computes the count of instances that are to be awake.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ScaleMode {
+    /// Nothing: requests start instances, and idle ones fall asleep.
+    #[default]
+    Requests,
+    /// Steps of a metric, as Unikraft Cloud has them.
+    Steps(StepPolicy),
+    /// A target for a metric, as the Kubernetes autoscaler has it.
+    Target(TargetTracking),
+    /// Two windows of the concurrency, as Knative has them.
+    Kpa(KpaConfig),
+    /// Spare slots for bursts of a great load.
+    Staffing(Staffing),
+}
+
+/// What a computed count means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CountRole {
+    /// So many are awake at least. Requests that find no room start more, and what is idle above it falls asleep as the
+    /// policy says.
+    #[default]
+    AtLeast,
+    /// So many are awake. Requests wait for them, except that the first one wakes a service that sleeps; what is idle above
+    /// it falls asleep at once.
+    Exactly,
+}
+
+impl Default for ScaleConfig {
+    fn default() -> Self {
+        Self {
+            mode: ScaleMode::default(),
+            role: CountRole::default(),
+            initial_instances: 0,
+            soft_concurrency: u32::MAX,
+            warm_up: Duration::ZERO,
+            cooldown: Duration::ZERO,
+            flapping: None,
+        }
+    }
+}
+
+impl ScaleMode {
+    /// How often the count is computed.
+    pub(crate) fn interval(&self) -> Option<Duration> {
+        match self {
+            Self::Requests => None,
+            Self::Steps(steps) => Some(steps.interval),
+            Self::Target(target) => Some(target.interval),
+            Self::Kpa(kpa) => Some(kpa.tick),
+            Self::Staffing(staffing) => Some(staffing.interval),
+        }
+    }
+}
+
+/// The least time between two counts.
+const MIN_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Collects what is wrong, each with its path.
+struct Found(Vec<(Cow<'static, str>, String)>);
+
+impl Found {
+    fn unless(&mut self, holds: bool, path: &'static str, message: impl FnOnce() -> String) {
+        if !holds {
+            self.0.push((path.into(), message()));
+        }
+    }
+
+    fn at_least(&mut self, path: &'static str, value: Duration, least: Duration) {
+        self.unless(value >= least, path, || {
+            format!("is {}, must be at least {}", Span(value), Span(least))
+        });
+    }
+
+    fn percent(&mut self, path: &'static str, value: u32, least: u32) {
+        self.unless((least..=100).contains(&value), path, || {
+            format!("is {value} %, must be {least} to 100 %")
+        });
+    }
+
+    fn above(&mut self, path: &'static str, value: Milli, bound: Milli) {
+        self.unless(value > bound, path, || {
+            format!("is {value}, must be above {bound}")
+        });
+    }
+}
+
+impl ScaleConfig {
+    /// Everything that is wrong, by path from the top of the service's configuration.
+    pub(crate) fn problems(&self, max_instances: u32, concurrency: u32) -> Vec<(Cow<'static, str>, String)> {
+        let mut found = Found(Vec::new());
+        found.unless(
+            self.initial_instances <= max_instances,
+            "scale.initial_instances",
+            || {
+                let initial = self.initial_instances;
+                format!("is {initial}, must be at most max_instances, {max_instances}")
+            },
+        );
+        let soft = self.soft_concurrency;
+        found.unless(soft >= 1, "scale.soft_concurrency", || {
+            format!("is {soft}, must be at least 1")
+        });
+        found.unless(
+            soft == u32::MAX || soft <= concurrency,
+            "scale.soft_concurrency",
+            || format!("is {soft}, must be at most concurrency, {concurrency}"),
+        );
+        let has_count = self.mode != ScaleMode::Requests;
+        found.unless(has_count || self.role == CountRole::AtLeast, "scale.role", || {
+            String::from("is exactly, but no scale.mode computes a count")
+        });
+        if let Some(flapping) = &self.flapping {
+            found.flapping(flapping);
+        }
+        match &self.mode {
+            ScaleMode::Requests => {}
+            ScaleMode::Steps(steps) => {
+                found.at_least("scale.mode.steps.interval", steps.interval, MIN_INTERVAL);
+                let below = steps.problems().into_iter();
+                found.0.extend(
+                    below.map(|(path, message)| (format!("scale.mode.steps.{path}").into(), message)),
+                );
+            }
+            ScaleMode::Target(target) => found.target(target),
+            ScaleMode::Kpa(kpa) => found.kpa(kpa),
+            ScaleMode::Staffing(staffing) => {
+                found.at_least("scale.mode.staffing.interval", staffing.interval, MIN_INTERVAL);
+                found.at_least("scale.mode.staffing.window", staffing.window, staffing.interval);
+            }
+        }
+        found.0
+    }
+}
+
+impl Found {
+    fn flapping(&mut self, flapping: &Flapping) {
+        let (enter, leave) = (flapping.enter, flapping.leave);
+        self.unless(enter > leave, "scale.flapping.enter", || {
+            format!("is {enter}, must be above leave, {leave}")
+        });
+        self.at_least("scale.flapping.window", flapping.window, Duration::from_millis(1));
+    }
+
+    fn target(&mut self, target: &TargetTracking) {
+        self.at_least("scale.mode.target.interval", target.interval, MIN_INTERVAL);
+        self.above("scale.mode.target.target", target.target, Milli(0));
+        self.percent("scale.mode.target.tolerance_percent", target.tolerance_percent, 0);
+        self.percent("scale.mode.target.max_down_percent", target.max_down_percent, 1);
+        self.unless(target.max_up >= 1, "scale.mode.target.max_up", || {
+            format!("is {}, must be at least 1", target.max_up)
+        });
+    }
+
+    fn kpa(&mut self, kpa: &KpaConfig) {
+        self.at_least("scale.mode.kpa.tick", kpa.tick, MIN_INTERVAL);
+        self.at_least("scale.mode.kpa.stable_window", kpa.stable_window, kpa.tick);
+        self.above("scale.mode.kpa.capacity", kpa.capacity, Milli(0));
+        self.percent("scale.mode.kpa.utilisation_percent", kpa.utilisation_percent, 1);
+        self.percent("scale.mode.kpa.panic_window_percent", kpa.panic_window_percent, 1);
+        self.unless(
+            kpa.panic_threshold_percent > 100,
+            "scale.mode.kpa.panic_threshold_percent",
+            || format!("is {} %, must be above 100 %", kpa.panic_threshold_percent),
+        );
+        self.above("scale.mode.kpa.max_up_rate", kpa.max_up_rate, Milli(1_000));
+        self.above("scale.mode.kpa.max_down_rate", kpa.max_down_rate, Milli(1_000));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(config: &ScaleConfig) -> Vec<String> {
+        let found = config.problems(2, 10);
+        found
+            .iter()
+            .map(|(path, message)| format!("{path} {message}"))
+            .collect()
+    }
+
+    fn with(mode: ScaleMode) -> ScaleConfig {
+        ScaleConfig {
+            mode,
+            ..ScaleConfig::default()
+        }
+    }
+
+    #[test]
+    fn every_mode_is_valid_as_it_comes() {
+        assert_eq!(problems(&ScaleConfig::default()), [""; 0]);
+        assert_eq!(
+            problems(&with(ScaleMode::Target(TargetTracking::default()))),
+            [""; 0]
+        );
+        assert_eq!(problems(&with(ScaleMode::Kpa(KpaConfig::default()))), [""; 0]);
+        assert_eq!(problems(&with(ScaleMode::Staffing(Staffing::default()))), [""; 0]);
+    }
+
+    #[test]
+    fn every_problem_is_reported_with_its_path() {
+        let config = ScaleConfig {
+            role: CountRole::Exactly,
+            initial_instances: 3,
+            soft_concurrency: 11,
+            flapping: Some(Flapping {
+                enter: 2,
+                leave: 2,
+                window: Duration::ZERO,
+                ..Flapping::default()
+            }),
+            ..ScaleConfig::default()
+        };
+        assert_eq!(
+            problems(&config),
+            [
+                "scale.initial_instances is 3, must be at most max_instances, 2",
+                "scale.soft_concurrency is 11, must be at most concurrency, 10",
+                "scale.role is exactly, but no scale.mode computes a count",
+                "scale.flapping.enter is 2, must be above leave, 2",
+                "scale.flapping.window is 0 ms, must be at least 1 ms",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_problems_of_a_mode_are_reported_with_their_paths() {
+        let steps = StepPolicy::parse("cpu", "change", ["0:10/1", "20:30/2"]).expect("of the right form");
+        let steps = ScaleMode::Steps(StepPolicy {
+            interval: Duration::ZERO,
+            ..steps
+        });
+        assert_eq!(
+            problems(&with(steps)),
+            [
+                "scale.mode.steps.interval is 0 ms, must be at least 10 ms",
+                "scale.mode.steps.steps[1] 20:30/2 leaves a gap after 0:10/1, from 10 to 20",
+            ]
+        );
+        let target = ScaleMode::Target(TargetTracking {
+            target: Milli(0),
+            tolerance_percent: 101,
+            max_down_percent: 0,
+            max_up: 0,
+            ..TargetTracking::default()
+        });
+        assert_eq!(
+            problems(&with(target)),
+            [
+                "scale.mode.target.target is 0, must be above 0",
+                "scale.mode.target.tolerance_percent is 101 %, must be 0 to 100 %",
+                "scale.mode.target.max_down_percent is 0 %, must be 1 to 100 %",
+                "scale.mode.target.max_up is 0, must be at least 1",
+            ]
+        );
+        let kpa = ScaleMode::Kpa(KpaConfig {
+            stable_window: Duration::from_secs(1),
+            utilisation_percent: 0,
+            panic_threshold_percent: 100,
+            max_up_rate: Milli(1_000),
+            ..KpaConfig::default()
+        });
+        assert_eq!(
+            problems(&with(kpa)),
+            [
+                "scale.mode.kpa.stable_window is 1 s, must be at least 2 s",
+                "scale.mode.kpa.utilisation_percent is 0 %, must be 1 to 100 %",
+                "scale.mode.kpa.panic_threshold_percent is 100 %, must be above 100 %",
+                "scale.mode.kpa.max_up_rate is 1, must be above 1",
+            ]
+        );
+    }
+}
