@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(feature = "sim")]
+extern crate std;
 
 mod action;
 mod config;
@@ -22,6 +24,8 @@ mod requests;
 mod scale;
 mod scheduler;
 mod service;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod time;
 mod timers;
 mod units;

@@ -1,0 +1,87 @@
+//! Compares scale policies on traces: ours and those that others use.
+//!
+//! `cargo run --release -p scheduler --features sim --example simulate -- --traces DIR [--json] [--svg FILE]`
+//!
+//! `--help` lists everything it can do.
+
+mod args;
+mod progress;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use scheduler::sim::{Arrivals, Chart, Contender, Json, Recording, Row, Study, Table, Trace, check};
+
+use crate::args::Args;
+use crate::progress::Progress;
+
+fn main() -> Result<ExitCode> {
+    let args = Args::parse();
+    let rows = study(&args)?;
+    let mut out = io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", Json(&rows))?;
+    } else {
+        for rows in rows.chunk_by(|a, b| a.trace == b.trace) {
+            writeln!(out, "{}", Table(rows))?;
+        }
+    }
+    if let Some(path) = &args.svg {
+        let first = rows
+            .chunk_by(|a, b| a.trace == b.trace)
+            .next()
+            .unwrap_or_default();
+        let text = Chart(first).to_string();
+        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+    }
+    if !args.check {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let verdicts = check(&rows);
+    for verdict in &verdicts {
+        writeln!(io::stderr(), "{verdict}")?;
+    }
+    let missed = verdicts.iter().filter(|verdict| verdict.is_missed()).count();
+    writeln!(io::stderr(), "{missed} of {} promises missed", verdicts.len())?;
+    Ok(match missed {
+        0 if !verdicts.is_empty() => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}
+
+fn study(args: &Args) -> Result<Vec<Row>> {
+    let shipped = || concat!(env!("CARGO_MANIFEST_DIR"), "/traces").into();
+    let dir = args.traces.clone().unwrap_or_else(shipped);
+    let recordings = Recording::read_dir(&dir, args.token_ms)
+        .with_context(|| format!("read the traces of {}", dir.display()))?;
+    let study = Study {
+        contenders: match (&args.policy[..], args.check) {
+            ([], false) => Contender::ALL.to_vec(),
+            ([], true) => vec![Contender::Learned],
+            (chosen, _) => chosen.to_vec(),
+        },
+        cold_starts_us: args.cold_start_ms.clone(),
+        betas: args.beta.clone(),
+        jobs: args.jobs.into(),
+    };
+    let mut rows = Vec::new();
+    for recording in &recordings {
+        for model in models(args, recording) {
+            let trace: Trace = recording.trace(model, args.seed);
+            let progress = Progress::new(&trace.name);
+            rows.extend(study.run(&trace, &|done, total| progress.show(done, total)));
+        }
+    }
+    Ok(rows)
+}
+
+/// The arrival models that matter to a recording: one, if it tells times itself.
+fn models(args: &Args, recording: &Recording) -> Vec<Arrivals> {
+    match (recording.counts_only(), &args.arrivals[..]) {
+        (false, _) => vec![Arrivals::Clump],
+        (true, []) => Arrivals::ALL.to_vec(),
+        (true, chosen) => chosen.to_vec(),
+    }
+}

@@ -1,0 +1,22 @@
+//! The simulator: traces, arrival models, the policies others use, and what they cost. Feature `sim`.
+
+mod bar;
+mod histogram;
+mod outcome;
+mod pool;
+mod random;
+mod report;
+mod study;
+mod trace;
+
+pub use bar::{Verdict, check, lowest_known};
+pub use histogram::Histogram;
+pub use outcome::Outcome;
+pub use pool::{
+    Controller, Fixed, Hybrid, Kpa, Load, OnDemand, PolicyController, Scale, Staffing, clairvoyant_keep,
+    clairvoyant_start, greedy_dual, run_pool,
+};
+pub use random::Random;
+pub use report::{Chart, Json, Table};
+pub use study::{Contender, Row, Study};
+pub use trace::{Arrivals, Recording, ServiceTrace, Trace, TraceError, TracedRequest};

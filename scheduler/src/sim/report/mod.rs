@@ -1,0 +1,13 @@
+//! Rows of a study as people and programs read them.
+
+mod json;
+mod scale;
+mod svg;
+mod text;
+
+pub use json::Json;
+pub use svg::Chart;
+pub use text::Table;
+
+/// The family of our own policy.
+pub(super) const OURS: &str = "learned (ours)";

@@ -1,0 +1,213 @@
+use core::fmt;
+use std::format;
+use std::string::String;
+use std::vec::Vec;
+
+use super::scale::LogScale;
+use crate::sim::study::Row;
+
+/// Memory against delay: one panel for each start time, one curve for each family of policies. Both axes are
+/// logarithmic; nearer to the lower left corner is better. Made of plain shapes and text, so that it is readable by
+/// itself in any browser, on a light and on a dark page.
+#[derive(Debug)]
+pub struct Chart<'a>(pub &'a [Row]);
+
+const PANEL: (f64, f64) = (300.0, 300.0);
+const LEFT: f64 = 64.0;
+const TOP: f64 = 60.0;
+const GAP: f64 = 26.0;
+const LEGEND: f64 = 200.0;
+const BOTTOM: f64 = 56.0;
+
+/// Colours that the colour-blind can tell apart (Okabe and Ito), ours first and boldest.
+const COLOURS: [&str; 8] = [
+    "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#777777", "#000000",
+];
+
+struct Point {
+    memory: f64,
+    delay_ms: f64,
+    label: String,
+}
+
+struct Curve {
+    name: &'static str,
+    points: Vec<Point>,
+}
+
+impl fmt::Display for Chart<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(first) = self.0.first() else {
+            return Ok(());
+        };
+        let mut starts: Vec<u64> = self.0.iter().map(|row| row.cold_start_us).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        let families = families(self.0);
+        let width = LEFT + (PANEL.0 + GAP) * starts.len() as f64 + LEGEND;
+        let height = TOP + PANEL.1 + BOTTOM;
+        writeln!(
+            f,
+            r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" font-family="sans-serif" font-size="11">"#
+        )?;
+        writeln!(f, r##"<rect width="100%" height="100%" fill="#ffffff"/>"##)?;
+        writeln!(
+            f,
+            r#"<text x="{LEFT}" y="20" font-size="14" font-weight="bold">Idle memory against added delay, {}</text>"#,
+            first.trace
+        )?;
+        writeln!(
+            f,
+            r#"<text x="{LEFT}" y="36">Each point is a policy with one setting, on {} requests of {} services. Lower left is better.</text>"#,
+            first.outcome.requests,
+            first.outcome.services()
+        )?;
+        for (place, start_us) in starts.iter().enumerate() {
+            let x = LEFT + (PANEL.0 + GAP) * place as f64;
+            let rows: Vec<&Row> = self
+                .0
+                .iter()
+                .filter(|row| row.cold_start_us == *start_us)
+                .collect();
+            panel(f, x, place == 0, *start_us, &rows, &families)?;
+        }
+        legend(f, width - LEGEND, &families)?;
+        writeln!(f, "</svg>")
+    }
+}
+
+fn families(rows: &[Row]) -> Vec<&'static str> {
+    let mut families = Vec::new();
+    for row in rows {
+        let family = row.contender.family();
+        if !families.contains(&family) {
+            families.push(family);
+        }
+    }
+    families
+}
+
+fn curves(rows: &[&Row], families: &[&'static str]) -> Vec<Curve> {
+    let point = |row: &&Row| Point {
+        memory: row.waste,
+        delay_ms: row.outcome.mean_wait_us() / 1_000.0,
+        label: row.policy.clone(),
+    };
+    let curve = |name: &&'static str| {
+        let of_family = rows.iter().filter(|row| row.contender.family() == *name);
+        let mut points: Vec<Point> = of_family
+            .map(point)
+            .filter(|p| p.memory > 0.0 && p.delay_ms > 0.0)
+            .collect();
+        points.sort_by(|a, b| a.memory.total_cmp(&b.memory));
+        Curve { name, points }
+    };
+    families.iter().map(curve).collect()
+}
+
+fn panel(
+    f: &mut fmt::Formatter<'_>,
+    left: f64,
+    is_first: bool,
+    start_us: u64,
+    rows: &[&Row],
+    families: &[&'static str],
+) -> fmt::Result {
+    let curves = curves(rows, families);
+    let points = || curves.iter().flat_map(|curve| &curve.points);
+    let x = LogScale::over(points().map(|p| p.memory), left, left + PANEL.0);
+    let y = LogScale::over(points().map(|p| p.delay_ms), TOP + PANEL.1, TOP);
+    let (bottom, right) = (TOP + PANEL.1, left + PANEL.0);
+    let middle = left + PANEL.0 / 2.0;
+    writeln!(
+        f,
+        r#"<text x="{middle:.0}" y="{:.0}" text-anchor="middle" font-weight="bold">a start takes {} ms</text>"#,
+        TOP - 8.0,
+        start_us as f64 / 1_000.0
+    )?;
+    for (at, name) in x.decades() {
+        writeln!(f, r##"<path d="M{at:.1} {TOP}V{bottom}" stroke="#dddddd"/>"##)?;
+        writeln!(
+            f,
+            r#"<text x="{at:.1}" y="{:.0}" text-anchor="middle">{name}</text>"#,
+            bottom + 15.0
+        )?;
+    }
+    for (at, name) in y.decades() {
+        writeln!(f, r##"<path d="M{left} {at:.1}H{right}" stroke="#dddddd"/>"##)?;
+        writeln!(
+            f,
+            r#"<text x="{:.0}" y="{:.1}" text-anchor="end">{name}</text>"#,
+            left - 4.0,
+            at + 4.0
+        )?;
+    }
+    writeln!(
+        f,
+        r##"<rect x="{left}" y="{TOP}" width="{}" height="{}" fill="none" stroke="#888888"/>"##,
+        PANEL.0, PANEL.1
+    )?;
+    writeln!(
+        f,
+        r#"<text x="{middle:.0}" y="{:.0}" text-anchor="middle">idle memory (keeping 10 min = 1)</text>"#,
+        bottom + 34.0
+    )?;
+    if is_first {
+        let (at_x, at_y) = (16.0, TOP + PANEL.1 / 2.0);
+        writeln!(
+            f,
+            r#"<text x="{at_x}" y="{at_y}" text-anchor="middle" transform="rotate(-90 {at_x} {at_y})">added delay per request, ms (mean, by memory)</text>"#
+        )?;
+    }
+    for (curve, colour) in curves.iter().zip(COLOURS.iter().cycle()) {
+        draw(f, curve, colour, &x, &y)?;
+    }
+    Ok(())
+}
+
+fn draw(f: &mut fmt::Formatter<'_>, curve: &Curve, colour: &str, x: &LogScale, y: &LogScale) -> fmt::Result {
+    let places: Vec<(f64, f64)> = curve
+        .points
+        .iter()
+        .map(|p| (x.at(p.memory), y.at(p.delay_ms)))
+        .collect();
+    let line: Vec<String> = places.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+    let is_clairvoyant = curve.name.starts_with("clairvoyant");
+    let (width, dash) = match () {
+        () if is_clairvoyant => (1.5, r#" stroke-dasharray="4 3""#),
+        () if curve.name == super::OURS => (3.0, ""),
+        () => (1.5, ""),
+    };
+    writeln!(
+        f,
+        r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="{width}"{dash}/>"#,
+        line.join(" ")
+    )?;
+    for ((x, y), point) in places.iter().zip(&curve.points) {
+        writeln!(
+            f,
+            r#"<circle cx="{x:.1}" cy="{y:.1}" r="{}" fill="{colour}"><title>{}: memory {:.4}, delay {:.3} ms</title></circle>"#,
+            width + 1.5,
+            point.label,
+            point.memory,
+            point.delay_ms
+        )?;
+    }
+    Ok(())
+}
+
+fn legend(f: &mut fmt::Formatter<'_>, left: f64, families: &[&'static str]) -> fmt::Result {
+    let mut y = TOP + 8.0;
+    for (family, colour) in families.iter().zip(COLOURS.iter().cycle()) {
+        let weight = if *family == super::OURS { "bold" } else { "normal" };
+        writeln!(f, r#"<circle cx="{left}" cy="{y}" r="4" fill="{colour}"/>"#)?;
+        writeln!(
+            f,
+            r#"<text x="{}" y="{}" font-weight="{weight}">{family}</text>"#,
+            left + 10.0,
+            y + 4.0
+        )?;
+        y += 18.0;
+    }
+    Ok(())
+}
