@@ -43,7 +43,8 @@ pub use inventory::{InstanceReport, Inventory};
 pub use ladder::{Costs, Dial, LadderConfig, Rung, RungCost};
 pub use log::Decision;
 pub use policy::{
-    Basis, Bound, BreakEven, Cooldown, Idle, Observation, Plan, Policy, Prewake, RestoreError, Rhythm, Seen,
+    Basis, Bound, BreakEven, Cooldown, Idle, LearnedSki, Observation, Plan, Policy, Prewake, RestoreError,
+    Rhythm, Seen, SkiRental,
 };
 pub use reason::Reason;
 pub use scale::{

@@ -1,14 +1,22 @@
 mod basis;
 mod cooldown;
+mod gaps;
+mod learned;
+mod measured;
 mod observation;
+mod periodic;
 mod plan;
 mod saved;
+mod ski_rental;
+mod slopes;
 
 pub use basis::{Basis, Bound, BreakEven};
 pub use cooldown::Cooldown;
+pub use learned::LearnedSki;
 pub use observation::{Observation, Seen};
 pub use plan::{Idle, Plan, Prewake, Rhythm};
 pub use saved::RestoreError;
+pub use ski_rental::SkiRental;
 
 use alloc::vec::Vec;
 

@@ -138,6 +138,27 @@ pub struct Idle {
     pub level: u32,
 }
 
+impl Idle {
+    /// An idle instance, for a policy that is asked without a scheduler.
+    pub const fn new(
+        service: ServiceId,
+        instance: InstanceId,
+        since: Timestamp,
+        now: Timestamp,
+        awake: u32,
+        level: u32,
+    ) -> Self {
+        Self {
+            service,
+            instance,
+            since,
+            now,
+            awake,
+            level,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,135 @@
+use alloc::vec::Vec;
+
+use crate::action::StartKind;
+use crate::config::ServiceConfig;
+use crate::ladder::{Costs, Rung};
+use crate::policy::Seen;
+use crate::policy::slopes::micros;
+
+/// Running estimates of the median and the 95th percentile, in microseconds: each value moves them by a share of
+/// themselves, more while they are young, so that half of all values lie above the one and a twentieth above the
+/// other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Quantiles {
+    pub(crate) p50_us: u32,
+    pub(crate) p95_us: u32,
+    /// Values seen, at most 255.
+    pub(crate) seen: u8,
+}
+
+impl Quantiles {
+    fn add(&mut self, value_us: u64) {
+        let value = u32::try_from(value_us).unwrap_or(u32::MAX);
+        if self.seen == 0 {
+            (self.p50_us, self.p95_us) = (value, value);
+        } else {
+            let share = 4 + u32::from(self.seen.min(28));
+            let middle = self.p50_us.abs_diff(value).min(self.p50_us / share + 1);
+            self.p50_us = toward(self.p50_us, value, middle);
+            // Nineteen steps down undo one up.
+            let step = self.p95_us / share + 1;
+            let tail = if value > self.p95_us {
+                step
+            } else {
+                step.div_ceil(19)
+            };
+            self.p95_us = toward(self.p95_us, value, tail.min(self.p95_us.abs_diff(value)));
+            self.p95_us = self.p95_us.max(self.p50_us);
+        }
+        self.seen = self.seen.saturating_add(1);
+    }
+}
+
+fn toward(from: u32, to: u32, by: u32) -> u32 {
+    if to > from {
+        from.saturating_add(by)
+    } else {
+        from.saturating_sub(by)
+    }
+}
+
+/// What was measured: by rung, the time to wake from there and the time to go there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Measured {
+    /// By what it is about; only what was seen.
+    list: Vec<(u8, Quantiles)>,
+}
+
+/// Kinds of times: waking from each rung, then entering each.
+pub(crate) const KINDS: u8 = 8;
+
+impl Measured {
+    /// Takes in what is about costs.
+    pub(crate) fn observe(&mut self, config: &ServiceConfig, seen: &Seen) {
+        let (kind, took) = match *seen {
+            Seen::Started {
+                from: Some(level),
+                took,
+                ..
+            } => (wake_kind(Rung::Park(level)), took),
+            Seen::Started {
+                from: None,
+                kind: StartKind::Boot,
+                took,
+            } => (wake_kind(Rung::Stop), took),
+            // A restore of the service's snapshot is what a wake after a stop would be, if there is one.
+            Seen::Started { took, .. } => (wake_kind(Rung::Stop), took),
+            Seen::Parked { level, took, .. } => (enter_kind(Rung::Park(level)), took),
+            Seen::Level { .. } | Seen::Waited { .. } => return,
+        };
+        if config.ladder.costs == Costs::Pinned {
+            return;
+        }
+        match self.list.binary_search_by_key(&kind, |(kind, _)| *kind) {
+            Ok(index) => self.list[index].1.add(micros(took)),
+            Err(index) => {
+                let mut first = Quantiles::default();
+                first.add(micros(took));
+                self.list.reserve_exact(1);
+                self.list.insert(index, (kind, first));
+            }
+        }
+    }
+
+    pub(crate) fn wake_us(&self, rung: Rung) -> Option<u64> {
+        self.find(wake_kind(rung))
+            .map(|quantiles| u64::from(quantiles.p50_us))
+    }
+
+    /// How long waking takes at worst, nineteen times of twenty.
+    pub(crate) fn slow_wake_us(&self, rung: Rung) -> Option<u64> {
+        self.find(wake_kind(rung))
+            .map(|quantiles| u64::from(quantiles.p95_us))
+    }
+
+    pub(crate) fn enter_us(&self, rung: Rung) -> Option<u64> {
+        self.find(enter_kind(rung))
+            .map(|quantiles| u64::from(quantiles.p50_us))
+    }
+
+    fn find(&self, kind: u8) -> Option<Quantiles> {
+        let found = self.list.binary_search_by_key(&kind, |(kind, _)| *kind).ok()?;
+        Some(self.list[found].1)
+    }
+
+    pub(crate) fn list(&self) -> &[(u8, Quantiles)] {
+        &self.list
+    }
+
+    /// Takes back what [`list`](Self::list) gave: kinds in order.
+    pub(crate) fn from_list(list: Vec<(u8, Quantiles)>) -> Option<Self> {
+        let sound = list.is_sorted_by(|(a, _), (b, _)| a < b)
+            && list
+                .iter()
+                .all(|(kind, q)| *kind < KINDS && q.p50_us <= q.p95_us && q.seen > 0);
+        sound.then_some(Self { list })
+    }
+}
+
+fn wake_kind(rung: Rung) -> u8 {
+    u8::try_from(rung.index()).unwrap_or(u8::MAX)
+}
+
+fn enter_kind(rung: Rung) -> u8 {
+    wake_kind(rung).saturating_add(4)
+}

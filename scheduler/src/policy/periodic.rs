@@ -1,0 +1,257 @@
+//! Callers that come at the same intervals. Times are whole microseconds.
+
+use core::time::Duration;
+
+use crate::policy::slopes::Slopes;
+use crate::policy::{Prewake, Rhythm};
+use crate::time::Timestamp;
+
+/// Intervals that are told apart.
+pub(crate) const BEATS: usize = 4;
+/// Intervals seen, together, before all counts are halved: so soon a changed interval counts more than the old one.
+const MEMORY: u32 = 64;
+/// Missed in a row, after which nobody is woken,
+const MOST_MISSES: u8 = 3;
+/// until so many calls in a row came when an instance would have been awake.
+const SHADOW_HITS: u8 = 2;
+/// What waking in vain may cost beyond what it spared, in misses; a hit earns back what it spared, up to four times
+/// as much.
+const BUDGET: u64 = 4;
+/// Calls this many wakes apart or less are one call.
+const BURST_WAKES: u64 = 8;
+
+/// An interval between calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Beat {
+    pub(crate) after_us: u64,
+    /// How far calls stray from it to either side.
+    pub(crate) spread_us: u32,
+    /// How often it was seen.
+    pub(crate) count: u16,
+}
+
+/// When somebody is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) from_us: u64,
+    pub(crate) until_us: u64,
+    /// Whether an instance is woken, or this is only to see how it would have been.
+    pub(crate) active: bool,
+}
+
+/// Who is expected next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Expectation {
+    pub(crate) prewake: Prewake,
+    /// When they are expected.
+    pub(crate) at_us: u64,
+    /// How likely that is.
+    pub(crate) permille: u64,
+    /// What being awake for them costs, divided by how likely they come.
+    pub(crate) cost_us: u64,
+}
+
+/// What is known about the calls of one service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Periodic {
+    /// The last call, and when it would have come if it did not stray.
+    pub(crate) called_us: u64,
+    pub(crate) beat_us: u64,
+    pub(crate) beats: [Beat; BEATS],
+    /// Intervals that were none of these.
+    pub(crate) others: u16,
+    pub(crate) misses: u8,
+    pub(crate) hits: u8,
+    /// What waking in vain has cost, less what hits earned; never less than nothing.
+    pub(crate) spent_us: u64,
+    /// The window that is next or now, and the one after it.
+    pub(crate) window: Option<Window>,
+    pub(crate) next: Option<Window>,
+    /// Expected calls, and those that came in their window.
+    pub(crate) judged: u16,
+    pub(crate) met: u16,
+}
+
+impl Periodic {
+    /// Intervals that are remembered at most.
+    pub(crate) const MOST_SEEN: u32 = MEMORY;
+    /// Expected calls that are counted at most.
+    pub(crate) const MOST_JUDGED: u16 = 1_000;
+
+    /// Somebody called while no instance was needed.
+    pub(crate) fn called(&mut self, at_us: u64, slopes: &Slopes) {
+        let Some((wake_us, miss_us)) = costs(slopes) else {
+            return;
+        };
+        let last_us = core::mem::replace(&mut self.called_us, at_us);
+        if last_us == 0 || at_us < self.beat_us {
+            // The first call, or the clock was set back.
+            self.beat_us = at_us;
+            (self.window, self.next) = (None, None);
+            return;
+        }
+        if at_us.saturating_sub(last_us) <= wake_us.saturating_mul(BURST_WAKES) {
+            return;
+        }
+        self.judge(at_us, miss_us);
+        self.learn(at_us, miss_us);
+    }
+
+    fn judge(&mut self, at_us: u64, miss_us: u64) {
+        for window in [self.window.take(), self.next.take()].into_iter().flatten() {
+            if at_us < window.from_us {
+                continue;
+            }
+            let hit = at_us <= window.until_us;
+            let idle_us = at_us.min(window.until_us) - window.from_us;
+            self.judged = self.judged.saturating_add(1);
+            if self.judged == Self::MOST_JUDGED {
+                (self.judged, self.met) = (500, self.met / 2);
+            }
+            if hit {
+                self.hits = self.hits.saturating_add(1);
+                if self.misses < MOST_MISSES || self.hits >= SHADOW_HITS {
+                    self.misses = 0;
+                }
+                self.met += 1;
+                self.spent_us = self.spent_us.saturating_sub(miss_us.saturating_sub(idle_us));
+            } else {
+                (self.misses, self.hits) = (self.misses.saturating_add(1), 0);
+                if window.active {
+                    self.spent_us = self.spent_us.saturating_add(idle_us);
+                }
+            }
+        }
+    }
+
+    fn learn(&mut self, at_us: u64, miss_us: u64) {
+        let gap_us = at_us.saturating_sub(self.beat_us);
+        let tolerance_us = (miss_us / 2).min(gap_us / 8).max(1_000);
+        let nearest = self.beats.iter_mut().filter(|beat| beat.count > 0);
+        let nearest = nearest.min_by_key(|beat| beat.after_us.abs_diff(gap_us));
+        match nearest.filter(|beat| beat.after_us.abs_diff(gap_us) <= tolerance_us) {
+            Some(beat) => {
+                let off_us = beat.after_us.abs_diff(gap_us);
+                let count = u64::from(beat.count);
+                let phase = off_us / count.clamp(2, 8);
+                let center = off_us / (count + 1).min(32);
+                let due_us = self.beat_us + beat.after_us;
+                if gap_us >= beat.after_us {
+                    self.beat_us = due_us + phase;
+                    beat.after_us += center;
+                } else {
+                    self.beat_us = due_us - phase;
+                    beat.after_us -= center;
+                }
+                let decay = if beat.count < 8 { 4 } else { 32 };
+                let off = u32::try_from(off_us).unwrap_or(u32::MAX);
+                beat.spread_us = off.max(beat.spread_us - beat.spread_us / decay);
+                beat.count += 1;
+            }
+            None => {
+                let strays = self
+                    .beats
+                    .iter()
+                    .any(|beat| beat.after_us > gap_us && u32::from(beat.count) * 2 > self.seen());
+                self.add(Beat {
+                    after_us: gap_us,
+                    spread_us: u32::try_from(tolerance_us / 2).unwrap_or(u32::MAX),
+                    count: 1,
+                });
+                if !strays {
+                    self.beat_us = at_us;
+                }
+            }
+        }
+        if self.seen() >= MEMORY {
+            for beat in &mut self.beats {
+                beat.count = beat.count.div_ceil(2);
+            }
+            self.others /= 2;
+        }
+    }
+
+    /// Takes in a new interval: in the place of the rarest one, once that was outweighed.
+    fn add(&mut self, new: Beat) {
+        let Some(rarest) = self.beats.iter_mut().min_by_key(|beat| beat.count) else {
+            return;
+        };
+        if rarest.count <= 1 {
+            self.others += rarest.count;
+            *rarest = new;
+        } else {
+            rarest.count -= 1;
+            self.others += 2;
+        }
+    }
+
+    fn seen(&self) -> u32 {
+        let beats: u32 = self.beats.iter().map(|beat| u32::from(beat.count)).sum();
+        beats + u32::from(self.others)
+    }
+
+    /// Who is expected first from now on, if waking an instance for them costs less than it spares.
+    pub(crate) fn expect(&mut self, now_us: u64, slopes: &Slopes, slow_wake_us: u64) -> Option<Expectation> {
+        let (wake_us, miss_us) = costs(slopes)?;
+        let guard_us = wake_us / 16;
+        let mut first: Option<(Window, Expectation)> = None;
+        for beat in self.beats.iter().filter(|beat| beat.count > 0) {
+            let spread_us = u64::from(beat.spread_us);
+            let at_us = self.beat_us + beat.after_us;
+            let from_us = at_us.saturating_sub(spread_us + guard_us + slow_wake_us);
+            let hold_us = 2 * (spread_us + guard_us) + slow_wake_us;
+            if from_us <= now_us || first.is_some_and(|(window, _)| window.from_us <= from_us) {
+                continue;
+            }
+            let no_sooner = self.beats.iter().filter(|other| other.after_us >= beat.after_us);
+            let no_sooner: u64 = no_sooner.map(|other| u64::from(other.count)).sum();
+            let permille = 1_000 * u64::from(beat.count) / (no_sooner + u64::from(self.others) + 1);
+            let hit_us = slow_wake_us + guard_us + spread_us;
+            let cost_us = permille * hit_us + (1_000 - permille) * hold_us;
+            if permille * miss_us <= cost_us {
+                continue;
+            }
+            let judged = u64::from(self.judged).max(1);
+            let basis = Rhythm {
+                period_us: beat.after_us,
+                jitter_us: beat.spread_us,
+                hits_permille: u16::try_from(1_000 * u64::from(self.met) / judged).unwrap_or(1_000),
+            };
+            let (at, hold) = (Duration::from_micros(from_us), Duration::from_micros(hold_us));
+            let window = Window {
+                from_us,
+                until_us: from_us + hold_us,
+                active: self.misses < MOST_MISSES && self.spent_us + hold_us <= BUDGET * miss_us,
+            };
+            let expectation = Expectation {
+                prewake: Prewake::new(Timestamp::ZERO + at, hold, basis),
+                at_us,
+                permille,
+                cost_us: cost_us / permille,
+            };
+            first = Some((window, expectation));
+        }
+        let now = self
+            .window
+            .filter(|window| window.from_us <= now_us && now_us <= window.until_us);
+        (self.window, self.next) = match now {
+            Some(now) => (Some(now), first.map(|(window, _)| window)),
+            None => (first.map(|(window, _)| window), None),
+        };
+        let (window, expectation) = first?;
+        window.active.then_some(expectation)
+    }
+
+    /// Nobody need be woken for: the instance will still be awake.
+    pub(crate) fn is_awake(&mut self) {
+        if self.next.take().is_none() {
+            self.window = None;
+        }
+    }
+}
+
+/// To wake from the first rung, and to be found there.
+fn costs(slopes: &Slopes) -> Option<(u64, u64)> {
+    let first = slopes.below().first().filter(|slope| slope.wake_us > 0)?;
+    Some((first.wake_us, first.miss(slopes.beta, 1_000)))
+}

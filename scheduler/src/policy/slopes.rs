@@ -1,0 +1,286 @@
+//! The ladder as a ski rental with several slopes. Times and costs are whole microseconds of a running idle instance.
+
+use core::time::Duration;
+
+use crate::config::ServiceConfig;
+use crate::ladder::Rung;
+use crate::policy::gaps::{BINS, bin_of, lower_us, upper_us};
+use crate::policy::measured::Measured;
+use crate::policy::periodic::Expectation;
+use crate::policy::{Basis, BreakEven, Plan};
+
+/// Running, and every rung.
+pub(crate) const MOST: usize = Rung::COUNT + 1;
+/// When each rung of a [`Slopes`] is entered, from the second on; the first is running.
+pub(crate) type Times = [u64; MOST];
+/// The same, as the bins at whose beginning that is.
+pub(crate) type Bins = [u8; MOST];
+/// After every bin.
+pub(crate) const NEVER: u8 = u8::MAX;
+
+/// One state of an idle instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Slope {
+    /// `None`: running.
+    pub(crate) rung: Option<Rung>,
+    /// Thousandths of running, above those of the deepest rung: what is paid there in any case decides nothing.
+    pub(crate) rate: u64,
+    /// To wake from there.
+    pub(crate) wake_us: u64,
+    /// To go there.
+    pub(crate) enter_us: u64,
+    /// When the lower envelope goes there.
+    pub(crate) from_us: u64,
+}
+
+impl Slope {
+    /// What it costs to be found there by a request that waits `wait_permille` of the time to wake.
+    pub(crate) fn miss(&self, beta: u32, wait_permille: u64) -> u64 {
+        let waits = u128::from(beta) * u128::from(self.wake_us) * u128::from(wait_permille) / 1_000;
+        self.wake_us
+            .saturating_add(u64::try_from(waits).unwrap_or(u64::MAX))
+    }
+}
+
+/// The states worth being in, the shallowest first: those on the lower envelope of cost over time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slopes {
+    list: [Slope; MOST],
+    len: usize,
+    pub(crate) beta: u32,
+}
+
+impl Slopes {
+    /// Of a service; measured costs take the place of configured ones.
+    pub(crate) fn of(config: &ServiceConfig, measured: Option<&Measured>) -> Self {
+        let mut slopes = Self {
+            list: [Slope::default(); MOST],
+            len: 1,
+            beta: config.ladder.dial.beta(),
+        };
+        let costs = Rung::ALL.map(|rung| config.ladder.cost(rung, config.park_level));
+        let rungs = || {
+            Rung::ALL
+                .into_iter()
+                .zip(costs)
+                .filter_map(|(rung, cost)| Some((rung, cost?)))
+        };
+        let deepest = rungs()
+            .map(|(_, cost)| u64::from(cost.rate_permille))
+            .min()
+            .unwrap_or(0);
+        slopes.list[0].rate = 1_000 - deepest.min(1_000);
+        let mut wake_us = 0;
+        for (rung, cost) in rungs() {
+            // A deeper rung is never taken to wake sooner, whatever was measured.
+            wake_us = wake_us.max(
+                measured
+                    .and_then(|m| m.wake_us(rung))
+                    .unwrap_or(micros(cost.wake)),
+            );
+            slopes.push(Slope {
+                rung: Some(rung),
+                rate: u64::from(cost.rate_permille).saturating_sub(deepest),
+                wake_us,
+                enter_us: measured
+                    .and_then(|m| m.enter_us(rung))
+                    .unwrap_or(micros(cost.enter)),
+                from_us: 0,
+            });
+        }
+        slopes
+    }
+
+    /// Adds a deeper state, and drops those that are never the cheapest with it.
+    fn push(&mut self, mut slope: Slope) {
+        loop {
+            let top = self.list[self.len - 1];
+            let Some(saved) = top.rate.checked_sub(slope.rate).filter(|saved| *saved > 0) else {
+                return;
+            };
+            let dearer = (slope.miss(self.beta, 1_000).saturating_add(slope.enter_us))
+                .saturating_sub(top.miss(self.beta, 1_000));
+            let from = u128::from(dearer) * 1_000 / u128::from(saved);
+            slope.from_us = u64::try_from(from).unwrap_or(u64::MAX);
+            if self.len == 1 || slope.from_us > top.from_us {
+                break;
+            }
+            self.len -= 1;
+        }
+        self.list[self.len] = slope;
+        self.len += 1;
+    }
+
+    /// The states below running.
+    pub(crate) fn below(&self) -> &[Slope] {
+        &self.list[1..self.len]
+    }
+
+    pub(crate) fn all(&self) -> &[Slope] {
+        &self.list[..self.len]
+    }
+
+    /// When the lower envelope goes where: twice the optimum at most, whatever the gap.
+    pub(crate) fn envelope(&self) -> Times {
+        self.list.map(|slope| slope.from_us)
+    }
+
+    /// What a gap costs that is spent at these times in these states.
+    pub(crate) fn cost(&self, times: &Times, gap_us: u64, wait_permille: u64) -> u64 {
+        let mut cost = 0_u64;
+        let mut at = self.list[0];
+        let mut since = 0;
+        for (slope, from) in self.all().iter().zip(times).skip(1) {
+            let from = (*from).max(since);
+            if from >= gap_us {
+                break;
+            }
+            cost = cost
+                .saturating_add(rent(at.rate, from - since))
+                .saturating_add(slope.enter_us);
+            (at, since) = (*slope, from);
+        }
+        let miss = if at.rung.is_some() {
+            at.miss(self.beta, wait_permille)
+        } else {
+            0
+        };
+        cost.saturating_add(rent(at.rate, gap_us.saturating_sub(since)))
+            .saturating_add(miss)
+    }
+
+    /// What it costs if the gap is known.
+    pub(crate) fn offline(&self, gap_us: u64, wait_permille: u64) -> u64 {
+        let cost = |(index, slope): (usize, &Slope)| {
+            let miss = if index > 0 {
+                slope.miss(self.beta, wait_permille)
+            } else {
+                0
+            };
+            rent(slope.rate, gap_us)
+                .saturating_add(miss)
+                .saturating_add(slope.enter_us)
+        };
+        self.all().iter().enumerate().map(cost).min().unwrap_or(0)
+    }
+
+    /// Changes with the ladder and the dial, and when a measured cost moved by a bin.
+    pub(crate) fn fingerprint(&self) -> u32 {
+        let mix = |sum: u32, part: u64| {
+            let part = u32::try_from(part & 0xffff_ffff).unwrap_or_default();
+            (sum ^ part).wrapping_mul(0x0100_0193).rotate_left(5)
+        };
+        self.all()
+            .iter()
+            .fold(mix(1, u64::from(self.beta)), |sum, slope| {
+                let rung = slope.rung.map_or(0, |rung| 1 + rung.index());
+                let bins = bin_of(slope.wake_us) * BINS + bin_of(slope.enter_us);
+                mix(mix(sum, (rung * BINS * BINS + bins) as u64), slope.rate)
+            })
+    }
+
+    /// The break-even with the first rung; all zero without one.
+    pub(crate) fn break_even(&self) -> BreakEven {
+        let first = self.below().first().copied().unwrap_or_default();
+        BreakEven::new(
+            Duration::from_micros(first.from_us),
+            Duration::from_micros(first.wake_us),
+            self.beta,
+        )
+    }
+
+    /// A plan that goes down at these times.
+    pub(crate) fn plan(&self, times: &Times, basis: Basis) -> Plan {
+        let mut plan = Plan::stay(basis);
+        for (slope, from_us) in self.all().iter().zip(times) {
+            if let Some(rung) = slope.rung {
+                plan = plan.then(rung, Duration::from_micros(*from_us));
+            }
+        }
+        plan
+    }
+
+    /// The bins at whose beginning it is cheapest to enter each state, for gaps of these weights; [`NEVER`] where that
+    /// is after all of them.
+    pub(crate) fn cheapest(&self, gaps: &Weights, wait_permille: u64) -> Bins {
+        let states = self.all();
+        let mut ahead = [0_u128; MOST];
+        let mut choice = [[0_u8; MOST]; BINS];
+        let mut longer = 0_u128;
+        for bin in (0..BINS).rev() {
+            let here = u128::from(gaps.weight[bin]);
+            let width = u128::from(upper_us(bin) - lower_us(bin));
+            let time = here * width / 2 + longer * width;
+            let mut stay = [u128::MAX; MOST];
+            for (index, state) in states.iter().enumerate() {
+                let miss = if index > 0 {
+                    let expected = u128::from(gaps.expected[bin]).min(here);
+                    let miss = u128::from(state.miss(self.beta, wait_permille));
+                    (here - expected) * miss + expected * miss.min(u128::from(gaps.expected_cost_us))
+                } else {
+                    0
+                };
+                stay[index] = u128::from(state.rate) * time / 1_000 + miss + ahead[index];
+            }
+            longer += here;
+            // From the deepest: a tie goes to the deeper state.
+            for index in (0..states.len()).rev() {
+                let mut best = (stay[index], index);
+                for (deeper, state) in states.iter().enumerate().skip(index + 1) {
+                    let cost = stay[deeper].saturating_add(u128::from(state.enter_us) * longer);
+                    if cost <= best.0 {
+                        best = (cost, deeper);
+                    }
+                }
+                ahead[index] = best.0;
+                choice[bin][index] = u8::try_from(best.1).unwrap_or(u8::MAX);
+            }
+        }
+        let mut bins = [NEVER; MOST];
+        bins[0] = 0;
+        let mut state = 0;
+        for (bin, choice) in choice.iter().enumerate() {
+            let next = usize::from(choice[state]);
+            bins[state + 1..=next].fill(u8::try_from(bin).unwrap_or(NEVER));
+            state = next;
+        }
+        bins
+    }
+}
+
+/// Gaps by bin, in any unit of weight.
+#[derive(Clone, Debug)]
+pub(crate) struct Weights {
+    pub(crate) weight: [u64; BINS],
+    /// Of those, the ones for which an instance will have been woken in time,
+    pub(crate) expected: [u64; BINS],
+    /// and what that costs.
+    pub(crate) expected_cost_us: u64,
+}
+
+impl Weights {
+    /// The gaps that are over when somebody is expected, about so long from now, are expected.
+    pub(crate) fn expecting(mut self, left_us: u64, expectation: &Expectation) -> Self {
+        let total: u64 = self.weight.iter().sum();
+        let mut share = total / 1_000 * expectation.permille;
+        let bin = bin_of(left_us);
+        for bin in [bin, bin.saturating_sub(1), bin + 1] {
+            let weight = self.weight.get(bin).copied().unwrap_or(0).min(share);
+            if let Some(expected) = self.expected.get_mut(bin) {
+                *expected = weight;
+            }
+            share -= weight;
+        }
+        self.expected_cost_us = expectation.cost_us;
+        self
+    }
+}
+
+fn rent(rate: u64, span_us: u64) -> u64 {
+    u64::try_from(u128::from(rate) * u128::from(span_us) / 1_000).unwrap_or(u64::MAX)
+}
+
+/// Whole microseconds, at most 584,000 years.
+pub(crate) fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
