@@ -1,21 +1,18 @@
-use alloc::borrow::Cow;
-use alloc::string::String;
+mod builder;
+mod scale_to_zero;
+mod validate;
+
+pub use builder::ServiceConfigBuilder;
+pub use scale_to_zero::{ScaleToZero, UnknownScaleToZero};
+
 use alloc::sync::Arc;
-use alloc::vec::Vec;
-use core::fmt;
 use core::ops::Deref;
 use core::time::Duration;
 
 use crate::action::ParkLevel;
 use crate::fleet::Slots;
-use crate::ladder::{Dial, LadderConfig, Rung, RungCost};
+use crate::ladder::LadderConfig;
 use crate::scale::ScaleConfig;
-use crate::units::Span;
-
-/// The rungs in their order.
-const LADDER_PATHS: [&str; Rung::COUNT] = ["ladder.paused", "ladder.ram", "ladder.disk", "ladder.stop"];
-/// No instance takes longer to wake.
-const MAX_WAKE: Duration = Duration::from_secs(600);
 
 /// How one service scales. The default: one instance, started on demand, parked when the policy says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,107 +148,6 @@ impl ServiceConfig {
             soft: self.scale.soft_concurrency,
         }
     }
-
-    /// Checks the configuration, so that a scheduler takes it.
-    ///
-    /// # Errors
-    /// Every problem there is, each with the path of its field.
-    pub fn validate(self) -> Result<ValidConfig, Vec<Problem>> {
-        let mut problems = Vec::new();
-        let mut require = |holds: bool, path, message: fmt::Arguments<'_>| {
-            if !holds {
-                problems.push(Problem {
-                    path: Cow::Borrowed(path),
-                    message: alloc::fmt::format(message),
-                });
-            }
-        };
-        for (path, value) in [
-            ("max_instances", self.max_instances),
-            ("concurrency", self.concurrency),
-            ("queue.max_waiting", self.queue.max_waiting),
-            ("start.attempts", self.start.attempts),
-        ] {
-            require(value >= 1, path, format_args!("is {value}, must be at least 1"));
-        }
-        for (path, value) in [
-            ("cooldown", self.cooldown.unwrap_or(Duration::MAX)),
-            ("queue.max_wait", self.queue.max_wait),
-            ("start.timeout", self.start.timeout),
-            ("start.retry_first", self.start.retry_first),
-        ] {
-            let holds = value >= Duration::from_millis(1);
-            require(
-                holds,
-                path,
-                format_args!("is {}, must be at least 1 ms", Span(value)),
-            );
-        }
-        require(
-            self.min_instances <= self.max_instances,
-            "min_instances",
-            format_args!(
-                "is {}, must be at most max_instances, {}",
-                self.min_instances, self.max_instances
-            ),
-        );
-        let (first, cap) = (self.start.retry_first, self.start.retry_cap);
-        require(
-            cap >= first,
-            "start.retry_cap",
-            format_args!(
-                "is {}, must be at least start.retry_first, {}",
-                Span(cap),
-                Span(first)
-            ),
-        );
-        let beta = self.ladder.dial.beta();
-        require(
-            beta <= Dial::MAX_BETA,
-            "ladder.dial",
-            format_args!("is β = {beta}, must be at most {}", Dial::MAX_BETA),
-        );
-        let rungs = Rung::ALL.map(|rung| self.ladder.cost(rung, self.park_level));
-        let mut above: Option<RungCost> = None;
-        for (path, cost) in LADDER_PATHS.into_iter().zip(rungs) {
-            let Some(cost) = cost else { continue };
-            let (rate, wake) =
-                above.map_or((1_000, Duration::ZERO), |above| (above.rate_permille, above.wake));
-            require(
-                cost.rate_permille <= rate && cost.wake >= wake && cost.wake <= MAX_WAKE,
-                path,
-                format_args!(
-                    "costs {} ‰ and wakes in {}, must cost at most {rate} ‰ and wake in {} to {}",
-                    cost.rate_permille,
-                    Span(cost.wake),
-                    Span(wake),
-                    Span(MAX_WAKE)
-                ),
-            );
-            above = Some(cost);
-        }
-        let level = Rung::Park(self.park_level);
-        if let (Some(cooldown), Some(cost)) = (self.cooldown, self.ladder.configured(level)) {
-            let least = cost.enter.saturating_add(cost.wake);
-            require(
-                cooldown >= least,
-                "cooldown",
-                format_args!(
-                    "is {}, must be at least what it takes to park and wake, {}",
-                    Span(cooldown),
-                    Span(least)
-                ),
-            );
-        }
-        for (path, message) in self.scale.problems(self.max_instances, self.concurrency) {
-            problems.push(Problem { path, message });
-        }
-        if problems.is_empty() {
-            Ok(ValidConfig(Arc::new(self)))
-        } else {
-            Err(problems)
-        }
-    }
 }
 
 /// A configuration that passed [`ServiceConfig::validate`]. Clones share it.
@@ -266,77 +162,11 @@ impl Deref for ValidConfig {
     }
 }
 
-/// What is wrong with one field of a configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Problem {
-    /// The field, from the top of the configuration: `start.retry_cap`.
-    pub path: Cow<'static, str>,
-    /// Its value and what it must be.
-    pub message: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.path, self.message)
-    }
-}
-
-impl core::error::Error for Problem {}
-
 #[cfg(test)]
 mod tests {
-    use alloc::string::ToString;
+    use alloc::vec::Vec;
 
     use super::*;
-
-    #[test]
-    fn the_default_is_valid() {
-        assert_eq!(ServiceConfig::default().validate(), Ok(ValidConfig::default()));
-    }
-
-    #[test]
-    fn every_problem_is_reported_with_its_path() {
-        let config = ServiceConfig {
-            min_instances: 3,
-            max_instances: 0,
-            concurrency: 0,
-            cooldown: Some(Duration::ZERO),
-            queue: QueueConfig {
-                max_waiting: 0,
-                max_wait: Duration::ZERO,
-                ..QueueConfig::default()
-            },
-            start: StartConfig {
-                timeout: Duration::ZERO,
-                attempts: 0,
-                retry_first: Duration::from_micros(10),
-                retry_cap: Duration::ZERO,
-            },
-            ..ServiceConfig::default()
-        };
-        let problems: Vec<_> = config
-            .validate()
-            .unwrap_err()
-            .iter()
-            .map(Problem::to_string)
-            .collect();
-        assert_eq!(
-            problems,
-            [
-                "max_instances is 0, must be at least 1",
-                "concurrency is 0, must be at least 1",
-                "queue.max_waiting is 0, must be at least 1",
-                "start.attempts is 0, must be at least 1",
-                "cooldown is 0 ms, must be at least 1 ms",
-                "queue.max_wait is 0 ms, must be at least 1 ms",
-                "start.timeout is 0 ms, must be at least 1 ms",
-                "start.retry_first is 10 µs, must be at least 1 ms",
-                "min_instances is 3, must be at most max_instances, 0",
-                "start.retry_cap is 0 ms, must be at least start.retry_first, 10 µs",
-            ]
-        );
-    }
 
     #[test]
     fn the_pause_doubles_up_to_its_cap() {

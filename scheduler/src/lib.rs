@@ -19,6 +19,7 @@ mod inventory;
 mod ladder;
 mod log;
 mod policy;
+mod problem;
 mod reason;
 mod requests;
 mod scale;
@@ -32,7 +33,8 @@ mod units;
 
 pub use action::{Action, Command, ParkLevel, StartKind};
 pub use config::{
-    OpenConnections, Problem, QueueConfig, ServiceConfig, StartConfig, StartSource, ValidConfig,
+    OpenConnections, QueueConfig, ScaleToZero, ServiceConfig, ServiceConfigBuilder, StartConfig, StartSource,
+    UnknownScaleToZero, ValidConfig,
 };
 pub use event::Event;
 pub use explain::{Counters, Explanation, InstanceView};
@@ -46,6 +48,7 @@ pub use policy::{
     Basis, Bound, BreakEven, Cooldown, Idle, LearnedSki, Observation, Plan, Policy, Prewake, RestoreError,
     Rhythm, Seen, SkiRental,
 };
+pub use problem::Problem;
 pub use reason::Reason;
 pub use scale::{
     Adjustment, CountBasis, CountRole, Flapping, KpaConfig, KpaMetric, Metric, Milli, ScaleConfig, ScaleMode,

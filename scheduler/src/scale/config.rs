@@ -1,11 +1,8 @@
-use alloc::borrow::Cow;
 use alloc::format;
-use alloc::string::String;
-use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::problem::Problems;
 use crate::scale::{Flapping, KpaConfig, Milli, Staffing, StepPolicy, TargetTracking};
-use crate::units::Span;
 
 /// How many instances a service has awake. The default: as many as its requests need, one started for each that finds no
 /// room.
@@ -89,128 +86,81 @@ impl ScaleMode {
 /// The least time between two counts.
 const MIN_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Collects what is wrong, each with its path.
-struct Found(Vec<(Cow<'static, str>, String)>);
-
-impl Found {
-    fn unless(&mut self, holds: bool, path: &'static str, message: impl FnOnce() -> String) {
-        if !holds {
-            self.0.push((path.into(), message()));
-        }
-    }
-
-    fn at_least(&mut self, path: &'static str, value: Duration, least: Duration) {
-        self.unless(value >= least, path, || {
-            format!("is {}, must be at least {}", Span(value), Span(least))
-        });
-    }
-
-    fn percent(&mut self, path: &'static str, value: u32, least: u32) {
-        self.unless((least..=100).contains(&value), path, || {
-            format!("is {value} %, must be {least} to 100 %")
-        });
-    }
-
-    fn above(&mut self, path: &'static str, value: Milli, bound: Milli) {
-        self.unless(value > bound, path, || {
-            format!("is {value}, must be above {bound}")
-        });
-    }
-}
-
 impl ScaleConfig {
-    /// Everything that is wrong, by path from the top of the service's configuration.
-    pub(crate) fn problems(&self, max_instances: u32, concurrency: u32) -> Vec<(Cow<'static, str>, String)> {
-        let mut found = Found(Vec::new());
-        found.unless(
-            self.initial_instances <= max_instances,
-            "scale.initial_instances",
-            || {
-                let initial = self.initial_instances;
-                format!("is {initial}, must be at most max_instances, {max_instances}")
-            },
-        );
+    /// Finds everything that is wrong.
+    pub(crate) fn check(&self, problems: &mut Problems, max_instances: u32, concurrency: u32) {
+        let initial = self.initial_instances;
+        let message = format_args!("is {initial}, must be at most max_instances, {max_instances}");
+        problems.unless(initial <= max_instances, "scale.initial_instances", message);
         let soft = self.soft_concurrency;
-        found.unless(soft >= 1, "scale.soft_concurrency", || {
-            format!("is {soft}, must be at least 1")
-        });
-        found.unless(
-            soft == u32::MAX || soft <= concurrency,
-            "scale.soft_concurrency",
-            || format!("is {soft}, must be at most concurrency, {concurrency}"),
-        );
-        let has_count = self.mode != ScaleMode::Requests;
-        found.unless(has_count || self.role == CountRole::AtLeast, "scale.role", || {
-            String::from("is exactly, but no scale.mode computes a count")
-        });
+        problems.at_least_one("scale.soft_concurrency", soft);
+        let message = format_args!("is {soft}, must be at most concurrency, {concurrency}");
+        let holds = soft == u32::MAX || soft <= concurrency;
+        problems.unless(holds, "scale.soft_concurrency", message);
+        let holds = self.mode != ScaleMode::Requests || self.role == CountRole::AtLeast;
+        let message = format_args!("is exactly, but no scale.mode computes a count");
+        problems.unless(holds, "scale.role", message);
         if let Some(flapping) = &self.flapping {
-            found.flapping(flapping);
+            check_flapping(problems, flapping);
         }
         match &self.mode {
             ScaleMode::Requests => {}
             ScaleMode::Steps(steps) => {
-                found.at_least("scale.mode.steps.interval", steps.interval, MIN_INTERVAL);
-                let below = steps.problems().into_iter();
-                found.0.extend(
-                    below.map(|(path, message)| (format!("scale.mode.steps.{path}").into(), message)),
-                );
+                problems.lasts("scale.mode.steps.interval", steps.interval, MIN_INTERVAL);
+                for (path, message) in steps.problems() {
+                    problems.push(format!("scale.mode.steps.{path}"), message);
+                }
             }
-            ScaleMode::Target(target) => found.target(target),
-            ScaleMode::Kpa(kpa) => found.kpa(kpa),
+            ScaleMode::Target(target) => check_target(problems, target),
+            ScaleMode::Kpa(kpa) => check_kpa(problems, kpa),
             ScaleMode::Staffing(staffing) => {
-                found.at_least("scale.mode.staffing.interval", staffing.interval, MIN_INTERVAL);
-                found.at_least("scale.mode.staffing.window", staffing.window, staffing.interval);
+                problems.lasts("scale.mode.staffing.interval", staffing.interval, MIN_INTERVAL);
+                problems.lasts("scale.mode.staffing.window", staffing.window, staffing.interval);
             }
         }
-        found.0
     }
 }
 
-impl Found {
-    fn flapping(&mut self, flapping: &Flapping) {
-        let (enter, leave) = (flapping.enter, flapping.leave);
-        self.unless(enter > leave, "scale.flapping.enter", || {
-            format!("is {enter}, must be above leave, {leave}")
-        });
-        self.at_least("scale.flapping.window", flapping.window, Duration::from_millis(1));
-    }
+fn check_flapping(problems: &mut Problems, flapping: &Flapping) {
+    let (enter, leave) = (flapping.enter, flapping.leave);
+    let message = format_args!("is {enter}, must be above leave, {leave}");
+    problems.unless(enter > leave, "scale.flapping.enter", message);
+    problems.lasts("scale.flapping.window", flapping.window, Duration::from_millis(1));
+}
 
-    fn target(&mut self, target: &TargetTracking) {
-        self.at_least("scale.mode.target.interval", target.interval, MIN_INTERVAL);
-        self.above("scale.mode.target.target", target.target, Milli(0));
-        self.percent("scale.mode.target.tolerance_percent", target.tolerance_percent, 0);
-        self.percent("scale.mode.target.max_down_percent", target.max_down_percent, 1);
-        self.unless(target.max_up >= 1, "scale.mode.target.max_up", || {
-            format!("is {}, must be at least 1", target.max_up)
-        });
-    }
+fn check_target(problems: &mut Problems, target: &TargetTracking) {
+    problems.lasts("scale.mode.target.interval", target.interval, MIN_INTERVAL);
+    problems.above("scale.mode.target.target", target.target, Milli(0));
+    problems.percent("scale.mode.target.tolerance_percent", target.tolerance_percent, 0);
+    problems.percent("scale.mode.target.max_down_percent", target.max_down_percent, 1);
+    problems.at_least_one("scale.mode.target.max_up", target.max_up);
+}
 
-    fn kpa(&mut self, kpa: &KpaConfig) {
-        self.at_least("scale.mode.kpa.tick", kpa.tick, MIN_INTERVAL);
-        self.at_least("scale.mode.kpa.stable_window", kpa.stable_window, kpa.tick);
-        self.above("scale.mode.kpa.capacity", kpa.capacity, Milli(0));
-        self.percent("scale.mode.kpa.utilisation_percent", kpa.utilisation_percent, 1);
-        self.percent("scale.mode.kpa.panic_window_percent", kpa.panic_window_percent, 1);
-        self.unless(
-            kpa.panic_threshold_percent > 100,
-            "scale.mode.kpa.panic_threshold_percent",
-            || format!("is {} %, must be above 100 %", kpa.panic_threshold_percent),
-        );
-        self.above("scale.mode.kpa.max_up_rate", kpa.max_up_rate, Milli(1_000));
-        self.above("scale.mode.kpa.max_down_rate", kpa.max_down_rate, Milli(1_000));
-    }
+fn check_kpa(problems: &mut Problems, kpa: &KpaConfig) {
+    problems.lasts("scale.mode.kpa.tick", kpa.tick, MIN_INTERVAL);
+    problems.lasts("scale.mode.kpa.stable_window", kpa.stable_window, kpa.tick);
+    problems.above("scale.mode.kpa.capacity", kpa.capacity, Milli(0));
+    problems.percent("scale.mode.kpa.utilisation_percent", kpa.utilisation_percent, 1);
+    problems.percent("scale.mode.kpa.panic_window_percent", kpa.panic_window_percent, 1);
+    let threshold = kpa.panic_threshold_percent;
+    let message = format_args!("is {threshold} %, must be above 100 %");
+    problems.unless(threshold > 100, "scale.mode.kpa.panic_threshold_percent", message);
+    problems.above("scale.mode.kpa.max_up_rate", kpa.max_up_rate, Milli(1_000));
+    problems.above("scale.mode.kpa.max_down_rate", kpa.max_down_rate, Milli(1_000));
 }
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::{String, ToString};
+    use alloc::vec::Vec;
+
     use super::*;
 
     fn problems(config: &ScaleConfig) -> Vec<String> {
-        let found = config.problems(2, 10);
-        found
-            .iter()
-            .map(|(path, message)| format!("{path} {message}"))
-            .collect()
+        let mut found = Problems::default();
+        config.check(&mut found, 2, 10);
+        let problems = found.or(()).err().unwrap_or_default();
+        problems.iter().map(ToString::to_string).collect()
     }
 
     fn with(mode: ScaleMode) -> ScaleConfig {

@@ -205,7 +205,11 @@ impl Service {
             }
             self.counters.admitted += 1;
             self.requests.admit(request, id, ActionId::default());
-            self.fleet.update(id, |instance| instance.in_flight += 1);
+            let in_flight = self.fleet.update(id, |instance| {
+                instance.in_flight += 1;
+                instance.in_flight
+            });
+            self.observe_in_flight(cx, id, in_flight.unwrap_or(0));
         }
         self.settle(cx, id);
     }
