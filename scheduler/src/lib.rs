@@ -30,6 +30,7 @@ pub mod sim;
 mod time;
 mod timers;
 mod units;
+mod why_not;
 
 pub use action::{Action, Command, ParkLevel, StartKind};
 pub use config::{
@@ -56,3 +57,4 @@ pub use scale::{
 };
 pub use scheduler::{Scheduler, Settings};
 pub use time::Timestamp;
+pub use why_not::{NoStart, NoStop, Stays, WhyNot};

@@ -15,6 +15,7 @@ use crate::policy::{Cooldown, Policy};
 use crate::reason::Reason;
 use crate::service::Service;
 use crate::time::Timestamp;
+use crate::why_not::WhyNot;
 
 /// What a client is told that asks for a service that is not there.
 const UNKNOWN_SERVICE_RETRY: Duration = Duration::from_secs(1);
@@ -115,6 +116,14 @@ impl<P: Policy> Scheduler<P> {
         self.services
             .get(&service)
             .map(|known| known.explain(self.shared.now))
+    }
+
+    /// Why nothing of the service was started, parked or stopped by the last event, and what would change it; `None` if
+    /// there is no such service.
+    pub fn why_not(&self, service: ServiceId) -> Option<WhyNot> {
+        self.services
+            .get(&service)
+            .map(|known| known.why_not(self.shared.now))
     }
 
     /// The last decisions of all services, oldest first, except admissions.

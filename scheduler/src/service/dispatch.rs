@@ -5,6 +5,7 @@ use crate::ids::InstanceId;
 use crate::instance::{Instance, State};
 use crate::reason::Reason;
 use crate::service::{Service, Standing};
+use crate::time::Timestamp;
 use crate::timers::TimerKey;
 
 /// What follows from the level of things, whatever the event was: admit, then start what is missing.
@@ -14,7 +15,7 @@ impl Service {
             self.observe_wait(cx, waiter);
             self.admit(cx, waiter, instance);
         }
-        while let Some(reason) = self.wanted_start(cx) {
+        while let Some(reason) = self.wanted_start(cx.now()) {
             if self.start_any(cx, reason).is_none() {
                 break;
             }
@@ -29,8 +30,8 @@ impl Service {
     }
 
     /// Why one more instance should run, if one should.
-    pub(super) fn wanted_start(&self, cx: &Cx<'_>) -> Option<Reason> {
-        if self.standing == Standing::Removed || self.backoff.is_some_and(|until| until > cx.now()) {
+    pub(super) fn wanted_start(&self, now: Timestamp) -> Option<Reason> {
+        if self.standing == Standing::Removed || self.backoff.is_some_and(|until| until > now) {
             return None;
         }
         let called = self

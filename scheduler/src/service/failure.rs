@@ -48,7 +48,7 @@ impl Service {
     }
 
     fn boot_instead(&mut self, cx: &mut Cx<'_>, reason: Reason) {
-        if self.wanted_start(cx).is_some() {
+        if self.wanted_start(cx.now()).is_some() {
             self.start_new(cx, StartKind::Boot, reason);
         }
         self.dispatch(cx);

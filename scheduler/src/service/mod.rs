@@ -12,6 +12,7 @@ mod prewake;
 mod reconcile;
 mod requests;
 mod scaling;
+mod why_not;
 
 use alloc::boxed::Box;
 

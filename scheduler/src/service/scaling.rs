@@ -54,6 +54,11 @@ impl Service {
         Some(self.scale.as_ref()?.scaler.as_ref()?.count())
     }
 
+    /// When the count is computed next.
+    pub(super) fn next_count(&self) -> Option<Timestamp> {
+        self.scale.as_ref()?.tick
+    }
+
     /// Whether requests wait for the count to rise instead of starting instances.
     pub(super) fn counts_exactly(&self) -> bool {
         self.config.scale.role == CountRole::Exactly && self.config.scale.mode != ScaleMode::Requests
@@ -63,22 +68,15 @@ impl Service {
     pub(super) fn below_least(&self) -> Option<Reason> {
         let index = self.fleet.index();
         let (awake, min_instances) = (index.serving + index.arriving, self.config.min_instances);
-        let least = self.least_awake();
-        if awake >= least {
+        let wanted = self.least_awake();
+        if awake >= wanted {
             return None;
         }
         if awake < min_instances {
             return Some(Reason::BelowMin { awake, min_instances });
         }
-        let basis = match self.count() {
-            Some(count) if count.desired >= least => count.basis,
-            _ => CountBasis::Initial,
-        };
-        Some(Reason::BelowCount {
-            awake,
-            wanted: least,
-            basis,
-        })
+        let basis = self.least_basis().unwrap_or(CountBasis::Initial);
+        Some(Reason::BelowCount { awake, wanted, basis })
     }
 
     /// A configuration came: what is known stays where the mode is the same.

@@ -17,3 +17,4 @@ mod scale_out;
 mod scale_to_zero;
 mod services;
 mod soft;
+mod why_not;

@@ -1,8 +1,10 @@
 //! Soft concurrency, clones and the guard against flapping.
 
-use scheduler::{Flapping, ScaleConfig, ServiceConfig, StartSource};
+use scheduler::{
+    Basis, BreakEven, Flapping, Idle, ParkLevel, Plan, Policy, Rung, ScaleConfig, ServiceConfig, StartSource,
+};
 
-use crate::desk::{Desk, NOTHING, config, ms};
+use crate::desk::{Desk, NOTHING, SERVICE, config, ms};
 
 fn soft() -> ServiceConfig {
     ServiceConfig {
@@ -106,37 +108,73 @@ fn a_sleeping_instance_is_woken_before_another_is_cloned() {
     assert_eq!(desk.queued(1), ["start 1.3 restore"]);
 }
 
-/// Sleeps 1 ms after each request, and is woken 1 ms later, over and over.
-fn flap(desk: &mut Desk, from: u64, rounds: u64) -> Vec<String> {
-    let mut parks = Vec::new();
-    let mut epoch = 2;
-    for round in 0..rounds {
-        let at = from + round * 20;
-        let parked = desk.at(at).tick();
-        if parked.is_empty() {
-            desk.queued(100 + round);
-            desk.at(at + 1).done(100 + round);
-            continue;
-        }
-        parks.extend(parked);
-        desk.parked(1, epoch);
-        desk.at(at + 1).queued(100 + round);
-        desk.ready(1, epoch + 1);
-        desk.done(100 + round);
-        epoch += 2;
+/// Parks after 1 ms, although keeping an instance paid up to 100 ms.
+struct Hasty;
+
+impl Policy for Hasty {
+    fn plan(&mut self, _: &ServiceConfig, _: &Idle) -> Plan {
+        let break_even = BreakEven::new(ms(100), ms(5), 20);
+        Plan::stay(Basis::SkiRental(break_even)).then(Rung::Park(ParkLevel::Ram), ms(1))
     }
-    parks
+}
+
+fn guarded() -> ServiceConfig {
+    ServiceConfig {
+        scale: ScaleConfig {
+            flapping: Some(Flapping {
+                enter: 3,
+                leave: 1,
+                window: ms(10_000),
+                dwell: ms(5_000),
+            }),
+            ..ScaleConfig::default()
+        },
+        cooldown: None,
+        ..config()
+    }
+}
+
+/// One park at `at`, and one wake `slept` later; the request ends at once.
+fn park_and_wake(desk: &mut Desk<Hasty>, at: u64, epoch: u64, slept: u64) {
+    assert_eq!(desk.at(at).tick(), [format!("park 1.{epoch}")]);
+    desk.parked(1, epoch);
+    desk.at(at + slept).queued(at);
+    desk.ready(1, epoch + 1);
+    desk.done(at);
 }
 
 #[test]
-fn a_pinned_cooldown_is_obeyed_even_where_it_flaps() {
-    let mut desk = Desk::awake(ServiceConfig {
-        scale: ScaleConfig {
-            flapping: Some(Flapping::default()),
-            ..ScaleConfig::default()
-        },
-        cooldown: Some(ms(10)),
-        ..config()
-    });
-    assert_eq!(flap(&mut desk, 10, 12).len(), 12);
+fn an_instance_that_flaps_is_kept_for_the_break_even_time() {
+    let mut desk = Desk::awake_with(guarded(), Hasty);
+    park_and_wake(&mut desk, 1, 2, 9);
+    park_and_wake(&mut desk, 11, 4, 9);
+    assert_eq!(desk.deadline_ms(), Some(21), "twice is no habit");
+    park_and_wake(&mut desk, 21, 6, 9);
+    assert_eq!(desk.deadline_ms(), Some(130), "30 ms + T*");
+    let why = desk.scheduler.why(SERVICE).expect("it is configured");
+    assert!(why.is_flapping);
+    assert!(why.to_string().contains("; flapping"), "{why}");
+}
+
+#[test]
+fn an_instance_that_sleeps_beyond_the_break_even_time_never_flaps() {
+    let mut desk = Desk::awake_with(guarded(), Hasty);
+    for round in 0..10 {
+        park_and_wake(&mut desk, 1 + round * 201, 2 + round * 2, 200);
+    }
+    assert_eq!(desk.deadline_ms(), Some(2_011), "1 ms after the last one");
+}
+
+#[test]
+fn it_is_parked_as_planned_again_once_it_has_stopped_flapping() {
+    let mut desk = Desk::awake_with(guarded(), Hasty);
+    for round in 0..3 {
+        park_and_wake(&mut desk, 1 + round * 10, 2 + round * 2, 9);
+    }
+    desk.at(20_000).tick();
+    desk.parked(1, 8);
+    desk.at(25_000).queued(99);
+    desk.ready(1, 9);
+    desk.done(99);
+    assert_eq!(desk.deadline_ms(), Some(25_001));
 }
