@@ -11,6 +11,10 @@ use scheduler::sim::{Arrivals, Contender};
 ///
 /// J is idle memory plus β times waiting, both weighted by memory, relative to one who knows the future and keeps or
 /// parks: 1 is as good as that. The same arguments print the same numbers on every machine.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 #[derive(Debug, Parser)]
 #[command(name = "simulate", max_term_width = 110)]
 pub(crate) struct Args {
@@ -47,6 +51,20 @@ pub(crate) struct Args {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..), default_value_t = 1)]
     pub(crate) jobs: u16,
 
+    /// Run real schedulers, event by event, in a simulated world, instead of the pool model: learned, ski-rental and
+    /// fixed-<span> only. Takes a minute for a million requests
+    #[arg(long)]
+    pub(crate) live: bool,
+
+    /// With --live: how often each kind of fault happens, from 0 to 0.2: notifications and commands lost, doubled, late;
+    /// starts that fail, instances and hosts that die, clocks that jump
+    #[arg(long, value_name = "SHARE", value_parser = fault_share, default_value = "0", requires = "live")]
+    pub(crate) faults: f64,
+
+    /// With --live: cores that starts and requests share, from 1 [default: as many as are wanted]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), requires = "live")]
+    pub(crate) cores: Option<u32>,
+
     /// Print JSON instead of tables
     #[arg(long)]
     pub(crate) json: bool,
@@ -55,9 +73,18 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
 
+    /// Simulate the published case of SimFaaS instead, and print both
+    #[arg(long)]
+    pub(crate) anchor: bool,
+
     /// Compare our policy with the promises of the README; ends with 1 and names each that is missed by over 1 %
     #[arg(long)]
     pub(crate) check: bool,
+}
+
+fn fault_share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=0.2).contains(share));
+    share.ok_or_else(|| "must be a number from 0 to 0.2".to_string())
 }
 
 /// Milliseconds as microseconds.

@@ -12,20 +12,33 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use scheduler::sim::{Arrivals, Chart, Contender, Json, Recording, Row, Study, Table, Trace, check};
+use scheduler::sim::{
+    Anchor, Arrivals, Chart, Contender, Faults, Json, LiveConfig, Recording, Row, Study, Table, Trace, check,
+};
 
 use crate::args::Args;
 use crate::progress::Progress;
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
-    let rows = study(&args)?;
     let mut out = io::stdout().lock();
+    if args.anchor {
+        let (ours, published) = (Anchor::simulate(1_000_000, args.seed), Anchor::PUBLISHED);
+        writeln!(out, "ours:    {ours}\nSimFaaS: {published}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows = study(&args)?;
     if args.json {
         writeln!(out, "{}", Json(&rows))?;
     } else {
         for rows in rows.chunk_by(|a, b| a.trace == b.trace) {
             writeln!(out, "{}", Table(rows))?;
+            for row in rows {
+                if let Some(counts) = row.live {
+                    let start_ms = row.cold_start_us as f64 / 1_000.0;
+                    writeln!(out, "{}, start {start_ms} ms: {counts}", row.policy)?;
+                }
+            }
         }
     }
     if let Some(path) = &args.svg {
@@ -64,6 +77,12 @@ fn study(args: &Args) -> Result<Vec<Row>> {
         },
         cold_starts_us: args.cold_start_ms.clone(),
         betas: args.beta.clone(),
+        live: args.live.then(|| LiveConfig {
+            faults: Faults::all(args.faults),
+            cores: args.cores,
+            seed: args.seed,
+            ..LiveConfig::default()
+        }),
         jobs: args.jobs.into(),
     };
     let mut rows = Vec::new();

@@ -1,7 +1,9 @@
 //! The simulator: traces, arrival models, the policies others use, and what they cost. Feature `sim`.
 
+mod anchor;
 mod bar;
 mod histogram;
+mod live;
 mod outcome;
 mod pool;
 mod random;
@@ -9,8 +11,10 @@ mod report;
 mod study;
 mod trace;
 
+pub use anchor::Anchor;
 pub use bar::{Verdict, check, lowest_known};
 pub use histogram::Histogram;
+pub use live::{Faults, LiveConfig, LiveCounts, run_live};
 pub use outcome::Outcome;
 pub use pool::{
     Controller, Fixed, Hybrid, Kpa, Load, OnDemand, PolicyController, Scale, Staffing, clairvoyant_keep,

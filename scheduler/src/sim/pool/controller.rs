@@ -54,6 +54,11 @@ pub trait Controller {
     /// How long to keep an instance that fell idle, in microseconds.
     fn keep_us(&mut self, now_us: u64, load: Load) -> u64;
 
+    /// Until when to keep an instance that was started ahead and has nothing to do, if it was to be kept until then.
+    fn started_ahead_us(&mut self, _now_us: u64, _load: Load, until_us: u64) -> u64 {
+        until_us
+    }
+
     /// When [`scale`](Self::scale) is to be asked next; `None`: never.
     fn next_us(&self) -> Option<u64> {
         None

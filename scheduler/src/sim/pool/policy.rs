@@ -13,6 +13,8 @@ pub struct PolicyController<P> {
     config: ValidConfig,
     /// When to start ahead, and until when that is kept.
     ahead: Option<(u64, u64)>,
+    /// When an instance was last busy.
+    busy_us: u64,
 }
 
 const SERVICE: ServiceId = ServiceId(1);
@@ -24,7 +26,29 @@ impl<P: Policy> PolicyController<P> {
             policy,
             config,
             ahead: None,
+            busy_us: 0,
         }
+    }
+
+    /// Until when the policy keeps an instance that is idle since the service was last busy.
+    fn plan(&mut self, now_us: u64, load: Load) -> u64 {
+        let idle = Idle {
+            service: SERVICE,
+            instance: InstanceId(1),
+            since: at(self.busy_us),
+            now: at(now_us),
+            awake: level(load.awake),
+            level: level(load.in_system).saturating_add(1),
+        };
+        let plan = self.policy.plan(&self.config, &idle);
+        if load.in_system == 0 {
+            self.ahead = plan.prewake().map(|prewake| {
+                let at_us = micros(Duration::from_nanos(prewake.at.as_nanos())).max(now_us);
+                (at_us, at_us.saturating_add(micros(prewake.hold)))
+            });
+        }
+        let keep = plan.next(None).map_or(u64::MAX, |(_, after)| micros(after));
+        self.busy_us.saturating_add(keep)
     }
 
     fn observe(&mut self, now_us: u64, seen: Seen) {
@@ -54,21 +78,12 @@ impl<P: Policy> Controller for PolicyController<P> {
     }
 
     fn keep_us(&mut self, now_us: u64, load: Load) -> u64 {
-        let now = at(now_us);
-        let idle = Idle {
-            service: SERVICE,
-            instance: InstanceId(1),
-            since: now,
-            now,
-            awake: level(load.awake),
-            level: level(load.in_system).saturating_add(1),
-        };
-        let plan = self.policy.plan(&self.config, &idle);
-        self.ahead = plan.prewake().filter(|_| load.in_system == 0).map(|prewake| {
-            let at_us = micros(Duration::from_nanos(prewake.at.as_nanos())).max(now_us);
-            (at_us, at_us.saturating_add(micros(prewake.hold)))
-        });
-        plan.next(None).map_or(u64::MAX, |(_, after)| micros(after))
+        self.busy_us = now_us;
+        self.plan(now_us, load).saturating_sub(now_us)
+    }
+
+    fn started_ahead_us(&mut self, now_us: u64, load: Load, until_us: u64) -> u64 {
+        self.plan(now_us, load).max(until_us)
     }
 
     fn next_us(&self) -> Option<u64> {

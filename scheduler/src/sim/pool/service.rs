@@ -126,9 +126,14 @@ impl Service<'_> {
             return;
         }
         let load = self.load();
-        let awake = load.awake + 1;
-        let until =
-            kept_until.unwrap_or_else(|| now.saturating_add(controller.keep_us(now, Load { awake, ..load })));
+        let load = Load {
+            awake: load.awake + 1,
+            ..load
+        };
+        let until = match kept_until {
+            Some(until) => controller.started_ahead_us(now, load, until),
+            None => now.saturating_add(controller.keep_us(now, load)),
+        };
         if until > now {
             self.idle.push((now, until));
         }
@@ -155,7 +160,8 @@ impl Service<'_> {
                 }
             }
             Scale::Ahead { instances, until_us } => {
-                for (_, until) in &mut self.idle {
+                let wanted = usize::try_from(instances).unwrap_or(usize::MAX);
+                for (_, until) in self.idle.iter_mut().rev().take(wanted) {
                     *until = (*until).max(until_us);
                 }
                 for _ in (self.idle.len() + self.starting.len()) as u64..instances {

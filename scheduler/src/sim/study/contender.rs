@@ -91,6 +91,11 @@ impl Contender {
         }
     }
 
+    /// Whether it is a policy of this crate, so that a real scheduler can run it.
+    pub fn is_policy(self) -> bool {
+        matches!(self, Self::Learned | Self::SkiRental | Self::Fixed(_))
+    }
+
     /// Whether it knows the future, so that no policy can be it.
     pub fn is_clairvoyant(self) -> bool {
         matches!(self, Self::ClairvoyantKeep | Self::ClairvoyantStart)

@@ -14,6 +14,7 @@ use std::thread;
 use std::vec::Vec;
 
 use self::contender::{Course, TEN_MINUTES, run_fixed};
+use super::live::{LiveConfig, LiveCounts};
 use super::outcome::Outcome;
 use super::pool::clairvoyant_keep;
 use super::trace::Trace;
@@ -27,6 +28,9 @@ pub struct Study {
     pub cold_starts_us: Vec<u64>,
     /// How many seconds of idle memory one second of waiting is worth. Default: 20 and 200.
     pub betas: Vec<u32>,
+    /// The world in which real schedulers run the policies of this crate, the others being left out; `None`: the pool
+    /// model runs all. Default `None`.
+    pub live: Option<LiveConfig>,
     /// Threads that work on it; the result does not depend on them. Default 1.
     pub jobs: usize,
 }
@@ -37,6 +41,7 @@ impl Default for Study {
             contenders: Contender::ALL.to_vec(),
             cold_starts_us: Vec::from([5_000, 50_000, 500_000]),
             betas: Vec::from([20, 200]),
+            live: None,
             jobs: 1,
         }
     }
@@ -75,15 +80,24 @@ impl Study {
                 cold_start_us: measure.cold_start_us,
                 ten_minutes: &measure.ten_minutes,
             };
-            let outcome = contender.run(&course, own_beta.unwrap_or_default());
+            let beta = own_beta.unwrap_or_default();
+            let (outcome, live) = match &self.live {
+                None => (contender.run(&course, beta), None),
+                Some(world) => {
+                    let (outcome, counts) = ours::run_live(contender, &course, beta, world);
+                    (outcome, Some(counts))
+                }
+            };
             tick();
-            row(trace, measure, contender, own_beta, outcome)
+            row(trace, measure, contender, own_beta, (outcome, live))
         })
     }
 
     /// Policy, its β if it heeds it, and place of the start time.
     fn runs(&self) -> impl Iterator<Item = (Contender, Option<u32>, usize)> {
-        self.contenders.iter().flat_map(move |contender| {
+        let contenders = self.contenders.iter();
+        let contenders = contenders.filter(|contender| self.live.is_none() || contender.is_policy());
+        contenders.flat_map(move |contender| {
             let betas: Vec<_> = match contender.heeds_beta() {
                 true => self.betas.iter().copied().map(Some).collect(),
                 false => Vec::from([None]),
@@ -96,7 +110,14 @@ impl Study {
     }
 }
 
-fn row(trace: &Trace, by: &Measure, contender: Contender, own_beta: Option<u32>, outcome: Outcome) -> Row {
+fn row(
+    trace: &Trace,
+    by: &Measure,
+    contender: Contender,
+    own_beta: Option<u32>,
+    ran: (Outcome, Option<LiveCounts>),
+) -> Row {
+    let (outcome, live) = ran;
     let relative = |(beta, least): &(u32, f64)| (*beta, outcome.cost(*beta) / least);
     Row {
         trace: trace.name.clone(),
@@ -109,6 +130,7 @@ fn row(trace: &Trace, by: &Measure, contender: Contender, own_beta: Option<u32>,
         cold_start_us: by.cold_start_us,
         waste: outcome.idle_cost / by.ten_minutes.idle_cost,
         relative_cost: by.least.iter().map(relative).collect(),
+        live,
         outcome,
     }
 }

@@ -2,6 +2,7 @@ use std::string::String;
 use std::vec::Vec;
 
 use super::contender::Contender;
+use crate::sim::live::LiveCounts;
 use crate::sim::outcome::Outcome;
 
 /// What one policy did with one trace at one start time.
@@ -21,6 +22,8 @@ pub struct Row {
     pub waste: f64,
     /// For each β of the study J: the cost, that of one who knows the future and keeps or parks being 1.
     pub relative_cost: Vec<(u32, f64)>,
+    /// What else there is to tell, if a real scheduler ran.
+    pub live: Option<LiveCounts>,
     /// Everything else.
     pub outcome: Outcome,
 }
