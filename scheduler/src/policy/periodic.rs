@@ -78,26 +78,26 @@ impl Periodic {
     /// Expected calls that are counted at most.
     pub(crate) const MOST_JUDGED: u16 = 1_000;
 
-    /// Somebody called while no instance was needed.
-    pub(crate) fn called(&mut self, at_us: u64, slopes: &Slopes) {
-        let Some((wake_us, miss_us)) = costs(slopes) else {
-            return;
-        };
+    /// Somebody called while no instance was needed. What it cost to be awake for them, if that was done.
+    pub(crate) fn called(&mut self, at_us: u64, slopes: &Slopes) -> Option<u64> {
+        let (wake_us, miss_us) = costs(slopes)?;
         let last_us = core::mem::replace(&mut self.called_us, at_us);
         if last_us == 0 || at_us < self.beat_us {
             // The first call, or the clock was set back.
             self.beat_us = at_us;
             (self.window, self.next) = (None, None);
-            return;
+            return None;
         }
         if at_us.saturating_sub(last_us) <= wake_us.saturating_mul(BURST_WAKES) {
-            return;
+            return None;
         }
-        self.judge(at_us, miss_us);
+        let woken_us = self.judge(at_us, miss_us);
         self.learn(at_us, miss_us);
+        woken_us
     }
 
-    fn judge(&mut self, at_us: u64, miss_us: u64) {
+    fn judge(&mut self, at_us: u64, miss_us: u64) -> Option<u64> {
+        let mut woken_us = None;
         for window in [self.window.take(), self.next.take()].into_iter().flatten() {
             if at_us < window.from_us {
                 continue;
@@ -115,6 +115,7 @@ impl Periodic {
                 }
                 self.met += 1;
                 self.spent_us = self.spent_us.saturating_sub(miss_us.saturating_sub(idle_us));
+                woken_us = window.active.then_some(idle_us);
             } else {
                 (self.misses, self.hits) = (self.misses.saturating_add(1), 0);
                 if window.active {
@@ -122,6 +123,7 @@ impl Periodic {
                 }
             }
         }
+        woken_us
     }
 
     fn learn(&mut self, at_us: u64, miss_us: u64) {

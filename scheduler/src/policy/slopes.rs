@@ -127,6 +127,17 @@ impl Slopes {
 
     /// What a gap costs that is spent at these times in these states.
     pub(crate) fn cost(&self, times: &Times, gap_us: u64, wait_permille: u64) -> u64 {
+        let (rent, at) = self.rent(times, gap_us);
+        let miss = if at.rung.is_some() {
+            at.miss(self.beta, wait_permille)
+        } else {
+            0
+        };
+        rent.saturating_add(miss)
+    }
+
+    /// The same but for the end: and where that is.
+    pub(crate) fn rent(&self, times: &Times, gap_us: u64) -> (u64, Slope) {
         let mut cost = 0_u64;
         let mut at = self.list[0];
         let mut since = 0;
@@ -140,13 +151,8 @@ impl Slopes {
                 .saturating_add(slope.enter_us);
             (at, since) = (*slope, from);
         }
-        let miss = if at.rung.is_some() {
-            at.miss(self.beta, wait_permille)
-        } else {
-            0
-        };
-        cost.saturating_add(rent(at.rate, gap_us.saturating_sub(since)))
-            .saturating_add(miss)
+        let last = rent(at.rate, gap_us.saturating_sub(since));
+        (cost.saturating_add(last), at)
     }
 
     /// What it costs if the gap is known.

@@ -1,49 +1,60 @@
 use crate::policy::slopes::{Slopes, Times};
 
 /// Costs older than this many break-evens count half.
-const HORIZON: u64 = 256;
+const HORIZON: u64 = 128;
 /// Costs that decide nothing yet, in break-evens.
-const SLACK: u64 = 8;
+const SLACK: u64 = 2;
 
-/// What the gaps seen would have cost with what was learned, with T*, and with knowledge of the future: every gap is
-/// seen, whatever was done, so each of them can be told.
+/// What the gaps seen cost, what they would have cost with T*, and with knowledge of the future. Every gap is seen,
+/// whatever was done, so each of them can be told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Hedge {
-    pub(crate) learned_us: u64,
+    pub(crate) realised_us: u64,
     pub(crate) envelope_us: u64,
     pub(crate) offline_us: u64,
 }
 
 impl Hedge {
-    pub(crate) fn add(&mut self, slopes: &Slopes, learned: &Times, gap_us: u64, wait_permille: u64) {
-        let envelope = slopes.envelope();
-        let costs = [
-            slopes.cost(learned, gap_us, wait_permille),
-            slopes.cost(&envelope, gap_us, wait_permille),
-            slopes.offline(gap_us, wait_permille),
-        ];
-        let horizon = break_even(slopes).saturating_mul(HORIZON);
+    /// A gap for which this was `learned`; `woken_us` is what it cost to be awake for who came, if that was done.
+    pub(crate) fn add(
+        &mut self,
+        slopes: &Slopes,
+        learned: &Times,
+        gap_us: u64,
+        wait_permille: u64,
+        woken_us: Option<u64>,
+    ) {
+        let envelope = slopes.cost(&slopes.envelope(), gap_us, wait_permille);
+        let done = if self.distrusts(slopes) {
+            &slopes.envelope()
+        } else {
+            learned
+        };
+        let realised = match woken_us {
+            Some(woken_us) => slopes.rent(done, gap_us).0.saturating_add(woken_us),
+            None => slopes.cost(done, gap_us, wait_permille),
+        };
+        let costs = [realised, envelope, slopes.offline(gap_us, wait_permille)];
         for (sum, cost) in self.sums().into_iter().zip(costs) {
             *sum = sum.saturating_add(cost);
         }
-        if self.offline_us.max(self.envelope_us).max(self.learned_us) > horizon {
+        if self.realised_us.max(self.envelope_us) > break_even(slopes).saturating_mul(HORIZON) {
             for sum in self.sums() {
                 *sum /= 2;
             }
         }
     }
 
-    /// Whether what was learned costs more than twice the optimum, and more than T* would have.
+    /// Whether what was done cost more than twice the optimum, and more than T* would have. Then T* is what is done
+    /// until older costs count little: who knows what is learned and comes at the worst time gains no more than that.
     pub(crate) fn distrusts(&self, slopes: &Slopes) -> bool {
-        let bound = self
-            .offline_us
-            .saturating_mul(2)
-            .saturating_add(break_even(slopes) * SLACK);
-        self.learned_us > bound && self.learned_us > self.envelope_us
+        let slack = break_even(slopes) * SLACK;
+        self.realised_us > self.offline_us.saturating_mul(2).saturating_add(slack)
+            && self.realised_us > self.envelope_us.saturating_add(slack)
     }
 
     fn sums(&mut self) -> [&mut u64; 3] {
-        [&mut self.learned_us, &mut self.envelope_us, &mut self.offline_us]
+        [&mut self.realised_us, &mut self.envelope_us, &mut self.offline_us]
     }
 }
 

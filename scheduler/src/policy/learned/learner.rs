@@ -7,7 +7,7 @@ use crate::policy::learned::hedge::Hedge;
 use crate::policy::learned::level::{Kept, Level, clamp, group_of};
 use crate::policy::measured::Measured;
 use crate::policy::periodic::Periodic;
-use crate::policy::slopes::Slopes;
+use crate::policy::slopes::{Bins, Slopes};
 use crate::policy::{Basis, Bound, Idle, Observation, Plan, Seen};
 use crate::time::Timestamp;
 
@@ -22,6 +22,8 @@ pub(crate) struct Learner {
     /// When the levels that are not needed now were needed last, in microseconds: the highest first. A pool that
     /// never parks, so that gaps are seen whatever is done.
     pub(crate) open: Vec<u64>,
+    /// When the level needed first was planned to go where, if somebody was expected.
+    pub(crate) first: Option<Bins>,
     pub(crate) hedge: Hedge,
     pub(crate) measured: Measured,
     pub(crate) periodic: Option<Box<Periodic>>,
@@ -59,11 +61,14 @@ impl Learner {
 
     fn rise(&mut self, config: &ServiceConfig, at_us: u64, before: u32, after: u32) {
         let slopes = self.slopes(config);
+        let mut woken_us = None;
         if before == 0 {
             let periodic = self.periodic.get_or_insert_default();
-            periodic.called(at_us, &slopes);
+            woken_us = periodic.called(at_us, &slopes);
         }
+        let mut first = self.first.take();
         for level in before + 1..=after {
+            let (woken_us, first) = (woken_us.take(), first.take());
             let Some(since_us) = self.open.pop() else { break };
             // A clock that was set back tells no gap.
             let Some(gap_us) = at_us.checked_sub(since_us) else {
@@ -71,9 +76,10 @@ impl Learner {
             };
             let level = self.level(group_of(level));
             if level.gaps.total() > 0 {
-                let (kept, wait) = (clamp(&level.bins, &slopes), level.wait_permille());
+                let kept = clamp(&first.unwrap_or(level.bins), &slopes);
+                let wait = level.wait_permille();
                 level.add(gap_us);
-                self.hedge.add(&slopes, &kept.times, gap_us, wait);
+                self.hedge.add(&slopes, &kept.times, gap_us, wait, woken_us);
             } else {
                 level.add(gap_us);
             }
@@ -98,13 +104,14 @@ impl Learner {
             self.levels[index] = level;
         }
         let level = &self.levels[index];
-        let mut kept = clamp(&level.bins, &slopes);
-        if self.hedge.distrusts(&slopes) {
-            kept = Kept {
+        let trust = |bins| match self.hedge.distrusts(&slopes) {
+            true => Kept {
                 times: slopes.envelope(),
                 bound: Bound::Hedge,
-            };
-        }
+            },
+            false => clamp(bins, &slopes),
+        };
+        let mut kept = trust(&level.bins);
         let mut prewake = None;
         if idle.level == 1
             && let Some(periodic) = &mut self.periodic
@@ -115,7 +122,10 @@ impl Learner {
                 let left_us = expected.at_us.saturating_sub(micros_at(idle.since));
                 let weights = level.weights(&[]).expecting(left_us, &expected);
                 let bins = slopes.cheapest(&weights, level.wait_permille());
-                kept = clamp(&bins, &slopes);
+                kept = trust(&bins);
+                if idle.now == idle.since {
+                    self.first = Some(bins);
+                }
                 if kept.times[1] >= left_us {
                     periodic.is_awake();
                 } else {

@@ -13,10 +13,11 @@ use crate::policy::learned::learner::{Learner, MOST_OPEN};
 use crate::policy::learned::level::{Level, group_of};
 use crate::policy::measured::{Measured, Quantiles};
 use crate::policy::periodic::{BEATS, Beat, Periodic, Window};
-use crate::policy::slopes::{MOST, NEVER};
+use crate::policy::slopes::{Bins, MOST, NEVER};
 
 const MAGIC: [u8; 8] = *b"schedski";
 const VERSION: u16 = 1;
+const HEADER_LEN: usize = MAGIC.len() + 2;
 const CHECKSUM_LEN: usize = 8;
 /// Microseconds of any moment or interval: more than a [`Timestamp`](crate::Timestamp) can tell.
 const LAST_US: u64 = u64::MAX / 1_000;
@@ -45,9 +46,11 @@ pub(crate) fn restore(bytes: &[u8]) -> Result<BTreeMap<ServiceId, Box<Learner>>,
     }
     let short = RestoreError::Truncated { at: bytes.len() };
     let (body, sum) = bytes.split_last_chunk::<CHECKSUM_LEN>().ok_or(short)?;
+    if body.len() < HEADER_LEN {
+        return Err(short);
+    }
     let mut r = Reader::new(body);
-    r.array::<{ MAGIC.len() }>()?;
-    r.u16()?;
+    r.array::<HEADER_LEN>()?;
     let mut learners = BTreeMap::new();
     while r.left() > 0 {
         let service = ServiceId(r.u64()?);
@@ -76,12 +79,13 @@ fn save_learner(w: &mut Writer<'_>, learner: &Learner) {
     }
     w.count(learner.open.len());
     learner.open.iter().for_each(|since_us| w.u64(*since_us));
+    save_bins(w, learner.first);
     let Hedge {
-        learned_us,
+        realised_us,
         envelope_us,
         offline_us,
     } = learner.hedge;
-    [learned_us, envelope_us, offline_us]
+    [realised_us, envelope_us, offline_us]
         .into_iter()
         .for_each(|sum| w.u64(sum));
     w.count(learner.measured.list().len());
@@ -116,8 +120,9 @@ fn restore_learner(r: &mut Reader<'_>) -> Result<Learner, RestoreError> {
         r.require(in_order && since_us <= LAST_US, "the beginning of an open gap")?;
         learner.open.push(since_us);
     }
+    learner.first = restore_bins(r)?;
     learner.hedge = Hedge {
-        learned_us: r.u64()?,
+        realised_us: r.u64()?,
         envelope_us: r.u64()?,
         offline_us: r.u64()?,
     };
@@ -138,6 +143,23 @@ fn restore_learner(r: &mut Reader<'_>) -> Result<Learner, RestoreError> {
         learner.periodic = Some(Box::new(restore_periodic(r)?));
     }
     Ok(learner)
+}
+
+fn save_bins(w: &mut Writer<'_>, bins: Option<Bins>) {
+    w.u8(u8::from(bins.is_some()));
+    bins.iter().flatten().for_each(|bin| w.u8(*bin));
+}
+
+fn restore_bins(r: &mut Reader<'_>) -> Result<Option<Bins>, RestoreError> {
+    let there = r.u8()?;
+    r.require(there <= 1, "whether somebody was expected")?;
+    if there == 0 {
+        return Ok(None);
+    }
+    let bins = r.array::<MOST>()?;
+    let in_range = |bin: &u8| usize::from(*bin) < BINS || *bin == NEVER;
+    r.require(bins.iter().all(in_range), "when to go deeper")?;
+    Ok(Some(bins))
 }
 
 fn restore_level(r: &mut Reader<'_>) -> Result<Level, RestoreError> {
