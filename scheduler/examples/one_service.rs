@@ -34,6 +34,7 @@ impl Agenda {
                 instance,
                 epoch,
                 kind,
+                ..
             } => {
                 let takes = if kind == StartKind::Restore { 1 } else { 40 };
                 (

@@ -1,7 +1,7 @@
 use core::fmt;
 use core::time::Duration;
 
-use crate::ids::{ActionId, Epoch, InstanceId, RequestId, ServiceId};
+use crate::ids::{ActionId, Epoch, InstanceId, NodeId, RequestId, ServiceId};
 use crate::reason::Reason;
 use crate::units::Span;
 
@@ -31,6 +31,8 @@ pub enum Command {
         epoch: Epoch,
         /// From what.
         kind: StartKind,
+        /// Where. A parked instance starts on the node where it sleeps.
+        node: NodeId,
     },
     /// Quiesce the instance, then put it to sleep. Answer: `InstanceParked`; or `ParkRefused` if it was not quiet
     /// after all and still runs; or `InstanceExited`.

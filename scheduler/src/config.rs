@@ -11,6 +11,7 @@ use core::time::Duration;
 
 use crate::action::ParkLevel;
 use crate::fleet::Slots;
+use crate::ids::TenantId;
 use crate::ladder::LadderConfig;
 use crate::scale::ScaleConfig;
 
@@ -36,12 +37,26 @@ pub struct ServiceConfig {
     pub scale: ScaleConfig,
     /// What a new instance is started from. Default: its image.
     pub start_from: StartSource,
+    /// What an instance needs, and whose it is.
+    pub resources: ResourceConfig,
     /// Bounds of waiting.
     pub queue: QueueConfig,
     /// Patience with starts.
     pub start: StartConfig,
     /// Which version of the configuration this is: one that is older than what a service has is ignored. Default 0.
     pub generation: u64,
+}
+
+/// What an instance needs of what all services share, and who gets it first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceConfig {
+    /// Most memory of an instance. Default 0: not known, and not counted until it is measured.
+    pub memory_bytes: u64,
+    /// Whose service it is. Default tenant 0.
+    pub tenant: TenantId,
+    /// Who comes first among the services of a tenant, the greater the earlier; and who is shed when memory is almost
+    /// gone. Default 100.
+    pub priority: u8,
 }
 
 /// Whether an open connection on which nothing moves keeps its instance awake.
@@ -103,9 +118,20 @@ impl Default for ServiceConfig {
             ladder: LadderConfig::default(),
             scale: ScaleConfig::default(),
             start_from: StartSource::default(),
+            resources: ResourceConfig::default(),
             queue: QueueConfig::default(),
             start: StartConfig::default(),
             generation: 0,
+        }
+    }
+}
+
+impl Default for ResourceConfig {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 0,
+            tenant: TenantId(0),
+            priority: 100,
         }
     }
 }

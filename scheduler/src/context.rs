@@ -1,12 +1,24 @@
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::action::{Action, Command};
 use crate::ids::{ActionId, InstanceId, ServiceId};
+use crate::limits::{Gate, LimitsConfig};
 use crate::log::{Decision, Log};
 use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::time::Timestamp;
-use crate::timers::Timers;
+use crate::timers::{TimerKey, Timers};
+
+/// Times that were told and cannot be right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClockFaults {
+    /// Times earlier than one told before. Each counted as the latest one.
+    pub backward: u64,
+    /// Ticks that came later after they were due than [`LimitsConfig::stall`].
+    pub stalls: u64,
+}
 
 /// What all services share.
 #[derive(Debug)]
@@ -14,23 +26,55 @@ pub(crate) struct Shared {
     pub(crate) now: Timestamp,
     pub(crate) timers: Timers,
     pub(crate) log: Log,
+    pub(crate) gate: Gate,
     pub(crate) ignored: u64,
+    pub(crate) clock_faults: ClockFaults,
+    stall: Duration,
     last_action: u64,
     first_instance: u64,
     next_instance: u64,
 }
 
 impl Shared {
-    pub(crate) fn new(first_instance: InstanceId, log: Log) -> Self {
+    pub(crate) fn new(first_instance: InstanceId, log: Log, limits: &LimitsConfig) -> Self {
         Self {
             now: Timestamp::ZERO,
             timers: Timers::default(),
             log,
+            gate: Gate::new(limits),
             ignored: 0,
+            clock_faults: ClockFaults::default(),
+            stall: limits.stall,
             last_action: 0,
             first_instance: first_instance.0,
             next_instance: first_instance.0,
         }
+    }
+
+    /// Time goes on to `now`, never back.
+    pub(crate) fn pass(&mut self, now: Timestamp) {
+        if now < self.now {
+            let faults = &mut self.clock_faults;
+            faults.backward = faults.backward.saturating_add(1);
+        }
+        self.now = self.now.max(now);
+    }
+
+    /// Whether what is due was due so long ago that the owner must have stood still.
+    pub(crate) fn is_stalled(&mut self) -> bool {
+        let due = self.timers.next();
+        let stalled = due.is_some_and(|due| self.now.saturating_since(due) > self.stall);
+        if stalled {
+            let faults = &mut self.clock_faults;
+            faults.stalls = faults.stalls.saturating_add(1);
+        }
+        stalled
+    }
+
+    /// Looks again at who waits when the next token is there.
+    pub(crate) fn set_alarm(&mut self) {
+        let at = self.gate.next_alarm();
+        self.timers.set(TimerKey::Gate, &mut self.gate.alarm, at);
     }
 
     fn next_action(&mut self) -> ActionId {

@@ -1,6 +1,7 @@
 use crate::config::ValidConfig;
-use crate::ids::{ConnectionId, Epoch, InstanceId, RequestId, ServiceId};
+use crate::ids::{ConnectionId, Epoch, InstanceId, NodeId, RequestId, ServiceId, TenantId};
 use crate::inventory::Inventory;
+use crate::limits::{NodeConfig, TenantConfig};
 use crate::scale::Milli;
 use crate::time::Timestamp;
 
@@ -122,6 +123,50 @@ pub enum Event {
         /// vCPUs it kept busy on average, in thousandths of one.
         cpu: Milli,
     },
+    /// The memory of an instance was measured.
+    InstanceMemory {
+        /// The service.
+        service: ServiceId,
+        /// The instance.
+        instance: InstanceId,
+        /// Memory it has, of its own.
+        resident_bytes: u64,
+        /// Of that, what it wrote since it was restored: what parking it would save. 0 if that is not known.
+        dirty_bytes: u64,
+    },
+    /// A node is there, or has a new configuration.
+    NodeUp {
+        /// The node.
+        node: NodeId,
+        /// What it has.
+        config: NodeConfig,
+    },
+    /// A node is gone, with every instance that ran or slept there.
+    NodeDown {
+        /// The node.
+        node: NodeId,
+    },
+    /// A node has more or less memory for instances than before.
+    NodeCapacity {
+        /// The node.
+        node: NodeId,
+        /// For instances, asleep or awake; `None` is no limit.
+        memory_bytes: Option<u64>,
+    },
+    /// The available memory of a node was measured. Wanted every second or so, and more often while it is short.
+    MemoryPressure {
+        /// The node.
+        node: NodeId,
+        /// What may still be used without anything being thrown out.
+        available_bytes: u64,
+    },
+    /// There is such a tenant, or it has a new configuration. Those never told of have the default.
+    TenantConfigured {
+        /// The tenant.
+        tenant: TenantId,
+        /// What it may have.
+        config: TenantConfig,
+    },
     /// What is really there, for one service.
     Inventory(Inventory),
     /// Time passed: what was due is done. Wanted at [`next_deadline`](crate::Scheduler::next_deadline).
@@ -129,7 +174,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// The service it is about; `None` for [`Event::Tick`].
+    /// The service it is about; `None` for what concerns all.
     pub fn service(&self) -> Option<ServiceId> {
         match self {
             Self::ServiceConfigured { service, .. }
@@ -145,8 +190,14 @@ impl Event {
             | Self::ParkRefused { service, .. }
             | Self::InstanceExited { service, .. }
             | Self::Usage { service, .. }
+            | Self::InstanceMemory { service, .. }
             | Self::Inventory(Inventory { service, .. }) => Some(*service),
-            Self::Tick => None,
+            Self::NodeUp { .. }
+            | Self::NodeDown { .. }
+            | Self::NodeCapacity { .. }
+            | Self::MemoryPressure { .. }
+            | Self::TenantConfigured { .. }
+            | Self::Tick => None,
         }
     }
 }

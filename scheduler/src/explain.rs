@@ -5,6 +5,7 @@ use crate::action::ParkLevel;
 use crate::ids::{Epoch, InstanceId, ServiceId};
 use crate::instance::Phase;
 use crate::ladder::Rung;
+use crate::limits::Blocked;
 use crate::log::Decision;
 use crate::policy::Basis;
 use crate::scale::CountBasis;
@@ -29,6 +30,8 @@ pub struct Explanation {
     pub failures: u32,
     /// No start before, because of them.
     pub backoff_until: Option<Timestamp>,
+    /// The limit that keeps a wanted start from happening.
+    pub blocked: Option<Blocked>,
     /// When an instance is woken for somebody who is expected.
     pub prewake: Option<Timestamp>,
     /// How many instances are to be awake, if a scale mode computes that, and why.
@@ -158,6 +161,9 @@ impl fmt::Display for Explanation {
         write!(f, "; {} waiting", Count(self.waiting, "request"))?;
         if let Some(since) = self.waiting_since {
             write!(f, " for up to {}", Span(self.at.saturating_since(since)))?;
+        }
+        if let Some(blocked) = self.blocked {
+            write!(f, "; no start: {blocked}")?;
         }
         if let Some(at) = self.prewake {
             write!(f, "; wakes in {}", Span(at.saturating_since(self.at)))?;

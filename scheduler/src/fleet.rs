@@ -1,8 +1,9 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 
 use crate::action::ParkLevel;
-use crate::ids::InstanceId;
+use crate::ids::{InstanceId, NodeId};
 use crate::instance::{Instance, State};
 
 /// The instances of one service, with the indexes that every decision reads. They change only through
@@ -196,6 +197,16 @@ impl Fleet {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Instance> {
         self.instances.iter()
+    }
+
+    pub(crate) fn ids(&self) -> Vec<InstanceId> {
+        self.iter().map(|instance| instance.id).collect()
+    }
+
+    /// Those on one node.
+    pub(crate) fn on(&self, node: NodeId) -> impl Iterator<Item = InstanceId> {
+        let there = self.iter().filter(move |instance| instance.node == node);
+        there.map(|instance| instance.id)
     }
 
     pub(crate) fn find(&self, id: InstanceId) -> Option<&Instance> {

@@ -31,6 +31,14 @@ id! {
     ConnectionId
 }
 id! {
+    /// A host that runs instances. Chosen by the owner; node 0 is there from the beginning.
+    NodeId
+}
+id! {
+    /// Whose services they are. Chosen by the owner; 0 unless configured otherwise.
+    TenantId
+}
+id! {
     /// The number of an action, from 1, in the order in which actions were decided.
     ActionId
 }

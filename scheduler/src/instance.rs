@@ -1,10 +1,12 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
+use core::num::NonZeroU64;
 
 use crate::action::{ParkLevel, StartKind};
 use crate::config::OpenConnections;
-use crate::ids::{ActionId, ConnectionId, Epoch, InstanceId};
+use crate::ids::{ActionId, ConnectionId, Epoch, InstanceId, NodeId};
 use crate::ladder::Rung;
+use crate::limits::Charge;
 use crate::policy::Plan;
 use crate::time::Timestamp;
 
@@ -74,6 +76,7 @@ impl Descent {
 #[derive(Debug)]
 pub(crate) struct Instance {
     pub(crate) id: InstanceId,
+    pub(crate) node: NodeId,
     pub(crate) epoch: Epoch,
     /// The last lifecycle command, which made `epoch`; `ActionId(0)` for an adopted instance.
     pub(crate) commanded_by: ActionId,
@@ -86,6 +89,18 @@ pub(crate) struct Instance {
     pub(crate) timer: Option<Timestamp>,
     /// Set while it is idle and may sleep, or sleeps and may sleep deeper.
     pub(crate) descent: Option<Box<Descent>>,
+    /// What it is charged for on its node.
+    pub(crate) charge: Option<Charge>,
+    /// Under which it is listed to be moved to disk.
+    pub(crate) worth: Option<u64>,
+    /// As measured; 0 if it was not.
+    pub(crate) resident_bytes: u64,
+    /// What parking it saves, as measured; 0 if it was not.
+    pub(crate) saved_bytes: u64,
+    /// What its park will write, if that was booked: then it waits for its turn.
+    pub(crate) booked_bytes: Option<NonZeroU64>,
+    /// Started to keep `min_instances`.
+    pub(crate) for_min: bool,
     /// `None` while there are none.
     connections: Option<Box<Connections>>,
 }
@@ -98,9 +113,10 @@ struct Connections {
 }
 
 impl Instance {
-    pub(crate) fn new(id: InstanceId, state: State) -> Self {
+    pub(crate) fn new(id: InstanceId, node: NodeId, state: State) -> Self {
         Self {
             id,
+            node,
             epoch: Epoch::default(),
             commanded_by: ActionId::default(),
             commanded_at: Timestamp::ZERO,
@@ -109,6 +125,12 @@ impl Instance {
             draining: false,
             timer: None,
             descent: None,
+            charge: None,
+            worth: None,
+            resident_bytes: 0,
+            saved_bytes: 0,
+            booked_bytes: None,
+            for_min: false,
             connections: None,
         }
     }

@@ -1,6 +1,6 @@
 use alloc::vec::Vec;
 
-use crate::ids::{ActionId, ConnectionId, Epoch, InstanceId, RequestId, ServiceId};
+use crate::ids::{ActionId, ConnectionId, Epoch, InstanceId, NodeId, RequestId, ServiceId};
 use crate::instance::{Activity, Phase};
 
 /// All that the owner has of one service: the level that repairs lost edges.
@@ -25,6 +25,8 @@ pub struct Inventory {
 pub struct InstanceReport {
     /// The instance.
     pub instance: InstanceId,
+    /// Where it is.
+    pub node: NodeId,
     /// Epoch of the last command the owner received for it.
     pub epoch: Epoch,
     /// What it does.

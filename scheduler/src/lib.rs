@@ -17,6 +17,7 @@ mod instance;
 mod invariants;
 mod inventory;
 mod ladder;
+mod limits;
 mod log;
 mod policy;
 mod problem;
@@ -34,16 +35,18 @@ mod why_not;
 
 pub use action::{Action, Command, ParkLevel, StartKind};
 pub use config::{
-    OpenConnections, QueueConfig, ScaleToZero, ServiceConfig, ServiceConfigBuilder, StartConfig, StartSource,
-    UnknownScaleToZero, ValidConfig,
+    OpenConnections, QueueConfig, ResourceConfig, ScaleToZero, ServiceConfig, ServiceConfigBuilder,
+    StartConfig, StartSource, UnknownScaleToZero, ValidConfig,
 };
+pub use context::ClockFaults;
 pub use event::Event;
 pub use explain::{Counters, Explanation, InstanceView};
-pub use ids::{ActionId, ConnectionId, Epoch, InstanceId, RequestId, ServiceId};
+pub use ids::{ActionId, ConnectionId, Epoch, InstanceId, NodeId, RequestId, ServiceId, TenantId};
 pub use instance::{Activity, Phase};
 pub use invariants::Violation;
 pub use inventory::{InstanceReport, Inventory};
 pub use ladder::{Costs, Dial, LadderConfig, Rung, RungCost};
+pub use limits::{Blocked, BrownOut, LimitsConfig, NodeConfig, NodeView, RateLimit, Scope, TenantConfig};
 pub use log::Decision;
 pub use policy::{
     Basis, Bound, BreakEven, Cooldown, Idle, LearnedSki, Observation, Plan, Policy, Prewake, RestoreError,

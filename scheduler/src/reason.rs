@@ -1,10 +1,10 @@
 use core::fmt;
 use core::time::Duration;
 
-use crate::ids::{ActionId, ConnectionId, InstanceId};
+use crate::ids::{ActionId, ConnectionId, InstanceId, NodeId};
 use crate::policy::{Basis, Rhythm};
 use crate::scale::CountBasis;
-use crate::units::{Count, Span};
+use crate::units::{Bytes, Count, Span};
 
 /// Why something was decided, with the numbers that decided it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +93,13 @@ pub enum Reason {
         /// Why somebody is expected.
         rhythm: Rhythm,
     },
+    /// Park: memory is short on the node of an instance that sleeps in RAM, so it sleeps on disk.
+    MemoryShort {
+        /// Where.
+        node: NodeId,
+        /// What becomes free.
+        bytes: u64,
+    },
     /// Stop: the service may no longer have so many instances.
     OverMax {
         /// Instances there are.
@@ -138,6 +145,13 @@ pub enum Reason {
         failures: u32,
         /// Pause before the next attempt.
         backoff: Duration,
+    },
+    /// Shed: a node has almost no memory left, and the service too low a priority to start anything.
+    BrownOut {
+        /// Where.
+        node: NodeId,
+        /// Memory that its owner measured.
+        available_bytes: u64,
     },
     /// Shed: the service is not known.
     UnknownService,
@@ -237,6 +251,13 @@ impl fmt::Display for Reason {
                     Span(backoff)
                 )
             }
+            Self::MemoryShort { node, bytes } => {
+                write!(f, "memory of node {node} is short, frees {}", Bytes(bytes))
+            }
+            Self::BrownOut {
+                node,
+                available_bytes,
+            } => write!(f, "node {node} has {} available", Bytes(available_bytes)),
             Self::UnknownService => f.write_str("unknown service"),
             Self::Repeated { of } => write!(f, "action {of} went unheard"),
         }

@@ -4,12 +4,13 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::action::{Action, Command};
-use crate::context::{Cx, Shared};
+use crate::context::{ClockFaults, Cx, Shared};
 use crate::event::Event;
 use crate::explain::Explanation;
-use crate::ids::{InstanceId, RequestId, ServiceId};
+use crate::ids::{InstanceId, NodeId, RequestId, ServiceId};
 use crate::invariants::Violation;
 use crate::inventory::Inventory;
+use crate::limits::{Blocked, BrownOut, LimitsConfig, Next, NodeView, Sleeper, Tally};
 use crate::log::{Decision, Log};
 use crate::policy::{Cooldown, Policy};
 use crate::reason::Reason;
@@ -27,6 +28,8 @@ pub struct Settings {
     pub first_instance: InstanceId,
     /// How many decisions [`Scheduler::decisions`] remembers. Default 256.
     pub log_len: usize,
+    /// What all services share. Default: one node without limits.
+    pub limits: LimitsConfig,
 }
 
 impl Default for Settings {
@@ -34,6 +37,7 @@ impl Default for Settings {
         Self {
             first_instance: InstanceId(1),
             log_len: 256,
+            limits: LimitsConfig::default(),
         }
     }
 }
@@ -44,7 +48,7 @@ impl Default for Settings {
 /// events at the same times give the same actions.
 #[derive(Debug)]
 pub struct Scheduler<P: Policy = Cooldown> {
-    services: BTreeMap<ServiceId, Box<Service>>,
+    services: Services,
     shared: Shared,
     policy: P,
 }
@@ -59,7 +63,8 @@ impl Scheduler {
 impl<P: Policy> Scheduler<P> {
     /// A scheduler without services that parks when `policy` says.
     pub fn with_policy(settings: &Settings, policy: P) -> Self {
-        let shared = Shared::new(settings.first_instance, Log::new(settings.log_len));
+        let log = Log::new(settings.log_len);
+        let shared = Shared::new(settings.first_instance, log, &settings.limits);
         Self {
             services: BTreeMap::new(),
             shared,
@@ -72,38 +77,17 @@ impl<P: Policy> Scheduler<P> {
     /// `now` never goes back: an earlier time counts as the latest one seen. Only [`Event::Tick`] does what is due by
     /// time, so that whatever happened first has its effect first.
     pub fn handle(&mut self, now: Timestamp, event: Event, out: &mut Vec<Action>) {
-        self.shared.now = self.shared.now.max(now);
+        self.shared.pass(now);
         let mut cx = Cx {
             shared: &mut self.shared,
             policy: &mut self.policy,
             out,
         };
-        let Some(id) = event.service() else {
-            while let Some(key) = cx.shared.timers.pop_due(cx.now()) {
-                let id = key.service();
-                let gone = self
-                    .services
-                    .get_mut(&id)
-                    .is_some_and(|service| service.on_timer(&mut cx, key));
-                if gone {
-                    self.services.remove(&id);
-                }
-            }
-            return;
-        };
-        if let Event::ServiceConfigured { config, .. } = &event {
-            self.services
-                .entry(id)
-                .or_insert_with(|| Box::new(Service::new(id, config.clone())));
+        match event.service() {
+            Some(id) => on_event(&mut self.services, &mut cx, id, event),
+            None => on_general(&mut self.services, &mut cx, event),
         }
-        match self.services.get_mut(&id) {
-            None => refuse(&mut cx, &event),
-            Some(service) => {
-                if service.on_event(&mut cx, event) {
-                    self.services.remove(&id);
-                }
-            }
-        }
+        go_on(&mut self.services, &mut cx);
     }
 
     /// When [`Event::Tick`] is wanted next; `None` while nothing is due at any time.
@@ -115,7 +99,7 @@ impl<P: Policy> Scheduler<P> {
     pub fn why(&self, service: ServiceId) -> Option<Explanation> {
         self.services
             .get(&service)
-            .map(|known| known.explain(self.shared.now))
+            .map(|known| known.explain(&self.shared.gate, self.shared.now))
     }
 
     /// Why nothing of the service was started, parked or stopped by the last event, and what would change it; `None` if
@@ -123,7 +107,7 @@ impl<P: Policy> Scheduler<P> {
     pub fn why_not(&self, service: ServiceId) -> Option<WhyNot> {
         self.services
             .get(&service)
-            .map(|known| known.why_not(self.shared.now))
+            .map(|known| known.why_not(&self.shared.gate, self.shared.now))
     }
 
     /// The last decisions of all services, oldest first, except admissions.
@@ -141,6 +125,22 @@ impl<P: Policy> Scheduler<P> {
         self.shared.ignored
     }
 
+    /// The limit that keeps a start from happening that the service waits for; `None` while it waits for none.
+    pub fn blocked(&self, service: ServiceId) -> Option<Blocked> {
+        let known = self.services.get(&service)?;
+        known.blocked(&self.shared.gate, self.shared.now)
+    }
+
+    /// What a node has and uses; `None` if it is not there.
+    pub fn node(&self, node: NodeId) -> Option<NodeView> {
+        self.shared.gate.view(node)
+    }
+
+    /// What was wrong with the times that were told.
+    pub fn clock_faults(&self) -> ClockFaults {
+        self.shared.clock_faults
+    }
+
     /// The policy, to save what it learnt.
     pub fn policy(&self) -> &P {
         &self.policy
@@ -151,16 +151,158 @@ impl<P: Policy> Scheduler<P> {
     /// # Errors
     /// The first rule found broken.
     pub fn check_invariants(&self) -> Result<(), Violation> {
-        let mut armed = 0;
+        let (mut armed, mut tally) = (0, Tally::default());
         for service in self.services.values() {
-            armed += service.check(&self.shared)?;
+            armed += service.check(&self.shared, &mut tally)?;
         }
+        armed += usize::from(self.shared.gate.alarm.is_some());
+        self.shared.gate.check_against(&tally)?;
         Violation::unless(
             armed == self.shared.timers.len(),
             None,
             "every timer has an owner",
         )
     }
+}
+
+type Services = BTreeMap<ServiceId, Box<Service>>;
+
+/// Something happened to one service.
+fn on_event(services: &mut Services, cx: &mut Cx<'_>, id: ServiceId, event: Event) {
+    if let Event::ServiceConfigured { config, .. } = &event {
+        services
+            .entry(id)
+            .or_insert_with(|| Box::new(Service::new(id, config.clone())));
+    }
+    match services.get_mut(&id) {
+        None => refuse(cx, &event),
+        Some(service) => {
+            if service.on_event(cx, event) {
+                services.remove(&id);
+            }
+        }
+    }
+}
+
+/// Something happened to all.
+fn on_general(services: &mut Services, cx: &mut Cx<'_>, event: Event) {
+    let now = cx.now();
+    match event {
+        Event::Tick => on_tick(services, cx),
+        Event::TenantConfigured { tenant, config } => cx.shared.gate.configure_tenant(tenant, config, now),
+        Event::NodeUp { node, config } => {
+            if cx.shared.gate.node_up(node, config, now) {
+                for_all(services, cx, |service, cx| service.list_sleepers(cx, node));
+            }
+        }
+        Event::NodeCapacity { node, memory_bytes } => {
+            if cx.shared.gate.node_capacity(node, memory_bytes, now) {
+                for_all(services, cx, |service, cx| service.list_sleepers(cx, node));
+            }
+        }
+        Event::NodeDown { node } => {
+            if cx.shared.gate.node_down(node, now) {
+                for_all(services, cx, |service, cx| service.node_lost(cx, node));
+            } else {
+                cx.ignore();
+            }
+        }
+        Event::MemoryPressure {
+            node,
+            available_bytes,
+        } => on_pressure(services, cx, node, available_bytes),
+        _ => cx.ignore(),
+    }
+}
+
+/// Does what is due. After the owner stood still, what is due is late by no fault of the instances.
+fn on_tick(services: &mut Services, cx: &mut Cx<'_>) {
+    let stalled = cx.shared.is_stalled();
+    cx.shared.gate.stall(stalled);
+    while let Some(key) = cx.shared.timers.pop_due(cx.now()) {
+        let Some(id) = key.service() else {
+            cx.shared.gate.alarm = None;
+            continue;
+        };
+        let gone = services
+            .get_mut(&id)
+            .is_some_and(|service| service.on_timer(cx, key));
+        if gone {
+            services.remove(&id);
+        }
+    }
+    cx.shared.gate.stall(false);
+}
+
+fn on_pressure(services: &mut Services, cx: &mut Cx<'_>, node: NodeId, available_bytes: u64) {
+    let Some(was_listed) = cx
+        .shared
+        .gate
+        .is_up(node)
+        .then(|| cx.shared.gate.lists_sleepers(node))
+    else {
+        return cx.ignore();
+    };
+    let (before, after) = cx.shared.gate.measured(node, available_bytes, cx.now());
+    if !was_listed {
+        for_all(services, cx, |service, cx| service.list_sleepers(cx, node));
+    }
+    if before < BrownOut::ShortKeep && after >= BrownOut::ShortKeep {
+        for_all(services, cx, |service, cx| service.hurry_all(cx, node));
+    }
+    if before < BrownOut::Shed && after == BrownOut::Shed {
+        for id in cx.shared.gate.waiting_services() {
+            if let Some(service) = services.get_mut(&id) {
+                service.brown_out(cx);
+            }
+        }
+    }
+}
+
+fn for_all(services: &mut Services, cx: &mut Cx<'_>, mut act: impl FnMut(&mut Service, &mut Cx<'_>)) {
+    services.retain(|_, service| {
+        act(service, cx);
+        !service.finish(cx)
+    });
+}
+
+/// Whoever waited for something that is there now goes on; what is too much in RAM leaves it.
+fn go_on(services: &mut Services, cx: &mut Cx<'_>) {
+    if cx.shared.gate.is_quiet() {
+        return;
+    }
+    let now = cx.now();
+    loop {
+        let next = cx
+            .shared
+            .gate
+            .next(now, &mut |gate, id| services.get(&id)?.wants(gate, now));
+        let (id, node) = match next {
+            None => break,
+            Some(Next::Stale(id)) => (id, None),
+            Some(Next::Start(id, node)) => (id, Some(node)),
+        };
+        if let Some(service) = services.get_mut(&id) {
+            match node {
+                Some(node) => service.granted(cx, node),
+                None => service.ticket_void(cx),
+            }
+            service.finish(cx);
+        }
+    }
+    loop {
+        let may = &mut |sleeper: Sleeper| {
+            let service = services.get(&sleeper.service);
+            service.is_some_and(|service| service.may_evict(sleeper.instance, now))
+        };
+        let Some(victim) = cx.shared.gate.next_victim(now, may) else {
+            break;
+        };
+        if let Some(service) = services.get_mut(&victim.service) {
+            service.evict(cx, victim.instance);
+        }
+    }
+    cx.shared.set_alarm();
 }
 
 /// What is asked of a service that is not there gets an answer; what is said about it is ignored.

@@ -16,16 +16,20 @@ pub(crate) enum TimerKey {
     Scale(ServiceId),
     /// The request that waits longest has waited long enough.
     Wait(ServiceId),
+    /// A start that waits, or something that is to be moved to disk, may go on.
+    Gate,
 }
 
 impl TimerKey {
-    pub(crate) fn service(self) -> ServiceId {
+    /// `None` for what concerns all.
+    pub(crate) fn service(self) -> Option<ServiceId> {
         match self {
             Self::Instance(service, _)
             | Self::Backoff(service)
             | Self::Prewake(service)
             | Self::Scale(service)
-            | Self::Wait(service) => service,
+            | Self::Wait(service) => Some(service),
+            Self::Gate => None,
         }
     }
 }

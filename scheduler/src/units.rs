@@ -24,6 +24,25 @@ impl fmt::Display for Span {
     }
 }
 
+/// Writes bytes in their largest unit: `512 B`, `1.5 MiB`; one decimal at most.
+pub(crate) struct Bytes(pub(crate) u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (shift, unit) = match self.0 {
+            0..0x400 => return write!(f, "{} B", self.0),
+            0x400..0x10_0000 => (10, "KiB"),
+            0x10_0000..0x4000_0000 => (20, "MiB"),
+            _ => (30, "GiB"),
+        };
+        let tenths = ((self.0 & ((1 << shift) - 1)) * 10) >> shift;
+        match tenths {
+            0 => write!(f, "{} {unit}", self.0 >> shift),
+            _ => write!(f, "{}.{tenths} {unit}", self.0 >> shift),
+        }
+    }
+}
+
 /// Writes a count with its noun: `1 request`, `3 requests`.
 pub(crate) struct Count(pub(crate) u32, pub(crate) &'static str);
 
@@ -52,6 +71,19 @@ mod tests {
             (90_000_000_000, "90 s"),
         ] {
             assert_eq!(Span(Duration::from_nanos(nanos)).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn bytes_are_written_in_their_largest_unit() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1_023, "1023 B"),
+            (1_536, "1.5 KiB"),
+            (128 << 20, "128 MiB"),
+            (5 << 29, "2.5 GiB"),
+        ] {
+            assert_eq!(Bytes(bytes).to_string(), text);
         }
     }
 

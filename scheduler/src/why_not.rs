@@ -5,6 +5,7 @@ use core::time::Duration;
 use crate::ids::{InstanceId, ServiceId};
 use crate::instance::Phase;
 use crate::ladder::Rung;
+use crate::limits::Blocked;
 use crate::policy::Basis;
 use crate::reason::Reason;
 use crate::scale::CountBasis;
@@ -48,6 +49,13 @@ pub enum NoStart {
         instances: u32,
         /// There may be.
         max_instances: u32,
+    },
+    /// One is wanted, but a limit is in the way that all services share.
+    Blocked {
+        /// Why one is wanted.
+        wanted: Reason,
+        /// What is in the way.
+        by: Blocked,
     },
     /// Requests wait for the computed count to rise.
     Counted {
@@ -162,6 +170,7 @@ impl fmt::Display for NoStart {
                 "{wanted}; but there are {instances} of at most {max_instances}, none asleep: a higher max_instances \
                  or a request that ends"
             ),
+            Self::Blocked { wanted, by } => write!(f, "{wanted}; but {by}"),
             Self::Counted {
                 waiting,
                 awake,

@@ -107,6 +107,20 @@ impl Plan {
         }
     }
 
+    /// Every step after one of `parts` parts of its time.
+    pub(crate) fn shorten(&mut self, parts: u32) {
+        for after in self.after.iter_mut().filter(|after| **after != NEVER) {
+            *after /= parts;
+        }
+    }
+
+    /// Every step so many thousandths of its time later.
+    pub(crate) fn lengthen(&mut self, permille: u32) {
+        for after in self.after.iter_mut().filter(|after| **after != NEVER) {
+            *after = after.saturating_add((*after / 1_000).saturating_mul(permille));
+        }
+    }
+
     /// Without this rung.
     pub(crate) fn without(&mut self, rung: Rung) {
         self.after[rung.index()] = NEVER;

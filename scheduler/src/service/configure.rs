@@ -15,7 +15,14 @@ impl Service {
         }
         self.standing = Standing::Offered;
         self.fleet.set_slots(config.slots());
+        let recharge = self.config.resources != config.resources;
+        if recharge {
+            self.uncharge_all(cx);
+        }
         self.config = config;
+        if recharge {
+            self.recharge_all(cx);
+        }
         self.configure_scale(cx);
         self.plan_again(cx);
         self.drain_surplus(cx);

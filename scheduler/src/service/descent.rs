@@ -41,6 +41,8 @@ impl Service {
         if self.config.ladder.stop.is_none() {
             plan.without(Rung::Stop);
         }
+        plan.lengthen(cx.shared.gate.jitter());
+        plan.shorten(self.hurry(cx, instance));
         if needed == 0 {
             self.expect(cx, plan.prewake().map(|prewake| (prewake, since)));
         }
@@ -56,6 +58,7 @@ impl Service {
         descent: Option<Box<Descent>>,
     ) {
         let key = TimerKey::Instance(self.id, id);
+        self.cancel_park(cx, id);
         self.fleet.update(id, |instance| {
             instance.state = state;
             let deadline = descent
@@ -64,6 +67,7 @@ impl Service {
             instance.descent = descent.filter(|_| deadline.is_some() || instance.rung().is_none());
             cx.shared.timers.set(key, &mut instance.timer, deadline);
         });
+        self.recharge(cx, id);
     }
 
     /// The next step of an idle or sleeping instance is due.
@@ -96,7 +100,10 @@ impl Service {
         match rung {
             Rung::Park(level) => {
                 self.fleet.update(id, |instance| instance.descent = Some(descent));
-                self.park(cx, id, level, reason);
+                let level = self.sleeps_at(cx, id, level);
+                if self.may_park(cx, id, level) {
+                    self.park(cx, id, level, reason);
+                }
             }
             // Those connections would break.
             Rung::Stop if connections > 0 => {}
@@ -104,8 +111,11 @@ impl Service {
         }
     }
 
-    fn park(&mut self, cx: &mut Cx<'_>, id: InstanceId, level: ParkLevel, reason: Reason) {
+    pub(super) fn park(&mut self, cx: &mut Cx<'_>, id: InstanceId, level: ParkLevel, reason: Reason) {
+        let key = TimerKey::Instance(self.id, id);
         let Some(epoch) = self.fleet.update(id, |instance| {
+            instance.booked_bytes = None;
+            cx.shared.timers.set(key, &mut instance.timer, None);
             instance.state = match instance.state {
                 State::Parked { level: at, .. } => State::Parked {
                     level: at,
@@ -118,6 +128,7 @@ impl Service {
         }) else {
             return;
         };
+        self.recharge(cx, id);
         let command = Command::Park {
             instance: id,
             epoch,

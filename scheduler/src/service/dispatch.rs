@@ -1,8 +1,9 @@
 use crate::action::{Command, StartKind};
 use crate::config::StartSource;
 use crate::context::Cx;
-use crate::ids::InstanceId;
+use crate::ids::{InstanceId, NodeId};
 use crate::instance::{Instance, State};
+use crate::limits::{Ask, Purpose};
 use crate::reason::Reason;
 use crate::service::{Service, Standing};
 use crate::time::Timestamp;
@@ -16,7 +17,7 @@ impl Service {
             self.admit(cx, waiter, instance);
         }
         while let Some(reason) = self.wanted_start(cx.now()) {
-            if self.start_any(cx, reason).is_none() {
+            if !self.start_or_wait(cx, reason) {
                 break;
             }
         }
@@ -91,10 +92,11 @@ impl Service {
         all.saturating_sub(draining)
     }
 
-    /// From what a new instance is started.
-    fn source(&self) -> StartKind {
-        let runs =
-            |instance: &&Instance| matches!(instance.state, State::Running { .. }) && !instance.draining;
+    /// From what a new instance is started on this node: a template has to be there.
+    fn source(&self, node: NodeId) -> StartKind {
+        let runs = |instance: &&Instance| {
+            matches!(instance.state, State::Running { .. }) && !instance.draining && instance.node == node
+        };
         match self.config.start_from {
             StartSource::Image => StartKind::Boot,
             StartSource::Snapshot => StartKind::Restore,
@@ -105,23 +107,47 @@ impl Service {
         }
     }
 
-    /// Wakes a sleeping instance, the called ones first, or makes a new one if there may be one more.
+    /// Starts an instance if no limit is in the way and nobody waits for one.
     pub(super) fn start_any(&mut self, cx: &mut Cx<'_>, reason: Reason) -> Option<InstanceId> {
+        let ask = self.ask(&cx.shared.gate)?;
+        let node = cx.shared.gate.admit(&ask, cx.shared.now).ok()?;
+        self.start_on(cx, &ask, node, reason)
+    }
+
+    /// Wakes a sleeping instance, the called ones first, or makes a new one if there may be one more.
+    pub(super) fn start_on(
+        &mut self,
+        cx: &mut Cx<'_>,
+        ask: &Ask,
+        node: NodeId,
+        reason: Reason,
+    ) -> Option<InstanceId> {
         match self.fleet.first_called().or_else(|| self.fleet.first_parked()) {
             Some(parked) => {
                 self.observe_wake(cx, parked);
-                self.start(cx, parked, StartKind::Restore, reason);
+                self.start(cx, parked, StartKind::Restore, ask, reason);
                 Some(parked)
             }
-            None => self.start_new(cx, self.source(), reason),
+            None => self.start_new(cx, self.source(node), (ask, node), reason),
+        }
+    }
+
+    /// Boots an instance in the place of one that could not be restored.
+    pub(super) fn boot_another(&mut self, cx: &mut Cx<'_>, reason: Reason) {
+        let Some(ask) = self.ask_new(&cx.shared.gate) else {
+            return;
+        };
+        if let Ok(node) = cx.shared.gate.admit(&ask, cx.shared.now) {
+            self.start_new(cx, StartKind::Boot, (&ask, node), reason);
         }
     }
 
     /// Starts a new instance if there may be one more.
-    pub(super) fn start_new(
+    fn start_new(
         &mut self,
         cx: &mut Cx<'_>,
         kind: StartKind,
+        (ask, node): (&Ask, NodeId),
         reason: Reason,
     ) -> Option<InstanceId> {
         if self.fleet.kept() >= self.config.max_instances {
@@ -129,37 +155,38 @@ impl Service {
         }
         let id = cx.shared.next_instance();
         let state = State::Starting { kind, from: None };
-        self.fleet.insert(Instance::new(id, state));
-        self.start(cx, id, kind, reason);
+        self.fleet.insert(Instance::new(id, node, state));
+        self.near = Some(node);
+        self.start(cx, id, kind, ask, reason);
         Some(id)
     }
 
-    fn start(&mut self, cx: &mut Cx<'_>, id: InstanceId, kind: StartKind, reason: Reason) {
+    fn start(&mut self, cx: &mut Cx<'_>, id: InstanceId, kind: StartKind, ask: &Ask, reason: Reason) {
         let key = TimerKey::Instance(self.id, id);
         let deadline = cx.now() + self.config.start.timeout;
-        let Some(epoch) = self.fleet.update(id, |instance| {
+        let Some((epoch, node)) = self.fleet.update(id, |instance| {
             let from = match instance.state {
                 State::Parked { level, .. } => Some(level),
                 _ => None,
             };
             instance.state = State::Starting { kind, from };
             instance.descent = None;
+            instance.for_min = ask.purpose == Purpose::Min;
             instance.epoch = instance.epoch.next();
             cx.shared.timers.set(key, &mut instance.timer, Some(deadline));
-            instance.epoch
+            (instance.epoch, instance.node)
         }) else {
             return;
         };
-        self.command(
-            cx,
-            id,
-            Command::Start {
-                instance: id,
-                epoch,
-                kind,
-            },
-            reason,
-        );
+        cx.shared.gate.started(ask, node, cx.shared.now);
+        self.recharge(cx, id);
+        let command = Command::Start {
+            instance: id,
+            epoch,
+            kind,
+            node,
+        };
+        self.command(cx, id, command, reason);
     }
 
     /// Gives a lifecycle command and remembers that it was given.

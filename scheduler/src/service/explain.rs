@@ -1,11 +1,12 @@
 use crate::explain::{Explanation, InstanceView};
 use crate::instance::Instance;
 use crate::ladder::Rung;
+use crate::limits::Gate;
 use crate::service::Service;
 use crate::time::Timestamp;
 
 impl Service {
-    pub(crate) fn explain(&self, at: Timestamp) -> Explanation {
+    pub(crate) fn explain(&self, gate: &Gate, at: Timestamp) -> Explanation {
         let view = |instance: &Instance| InstanceView {
             instance: instance.id,
             epoch: instance.epoch,
@@ -34,6 +35,7 @@ impl Service {
             waiting_since: self.requests.front().map(|waiter| waiter.since),
             failures: self.failures,
             backoff_until: self.backoff.filter(|until| *until > at),
+            blocked: self.blocked(gate, at),
             prewake: self.prewake,
             wanted: self.count().map(|count| (count.desired, count.basis)),
             is_flapping: self.is_flapping(),

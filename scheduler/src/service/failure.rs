@@ -1,9 +1,10 @@
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::action::StartKind;
 use crate::context::Cx;
 use crate::ids::InstanceId;
-use crate::instance::State;
+use crate::instance::{Instance, State};
 use crate::reason::Reason;
 use crate::service::Service;
 use crate::timers::TimerKey;
@@ -12,20 +13,27 @@ use crate::timers::TimerKey;
 impl Service {
     /// The instance is no more.
     pub(super) fn gone(&mut self, cx: &mut Cx<'_>, id: InstanceId) {
-        let Some(mut instance) = self.fleet.remove(id) else {
+        let Some(instance) = self.forget(cx, id) else {
             return;
         };
-        cx.shared
-            .timers
-            .set(TimerKey::Instance(self.id, id), &mut instance.timer, None);
-        if instance.in_flight > 0 {
-            self.lose_in_flight(id);
-        }
         match instance.state {
             State::Starting { kind, .. } => self.start_failed(cx, id, kind),
             State::Running { .. } | State::Parking { .. } => self.failed(cx),
             State::Parked { .. } | State::Stopping => self.dispatch(cx),
         }
+    }
+
+    /// Forgets the instance with all that it had.
+    pub(super) fn forget(&mut self, cx: &mut Cx<'_>, id: InstanceId) -> Option<Box<Instance>> {
+        self.cancel_park(cx, id);
+        self.set_charge(cx, id, None);
+        let mut instance = self.fleet.remove(id)?;
+        let key = TimerKey::Instance(self.id, id);
+        cx.shared.timers.set(key, &mut instance.timer, None);
+        if instance.in_flight > 0 {
+            self.lose_in_flight(id);
+        }
+        Some(instance)
     }
 
     /// Forgets what was in flight on an instance that can no longer answer. The owner knows: the streams broke.
@@ -49,7 +57,7 @@ impl Service {
 
     fn boot_instead(&mut self, cx: &mut Cx<'_>, reason: Reason) {
         if self.wanted_start(cx.now()).is_some() {
-            self.start_new(cx, StartKind::Boot, reason);
+            self.boot_another(cx, reason);
         }
         self.dispatch(cx);
     }

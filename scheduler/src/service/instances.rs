@@ -3,6 +3,7 @@ use crate::ids::{Epoch, InstanceId};
 use crate::instance::State;
 use crate::reason::Reason;
 use crate::service::Service;
+use crate::timers::TimerKey;
 
 /// Answers of instances, and their timers.
 impl Service {
@@ -56,6 +57,14 @@ impl Service {
             return;
         };
         match state {
+            // Its answer may be on the way, behind what the owner does first now.
+            State::Starting { .. } if cx.shared.gate.is_stalled() => {
+                let key = TimerKey::Instance(self.id, id);
+                let deadline = cx.now() + self.config.start.timeout;
+                self.fleet.update(id, |instance| {
+                    cx.shared.timers.set(key, &mut instance.timer, Some(deadline));
+                });
+            }
             State::Starting { kind, .. } => {
                 self.stop(
                     cx,

@@ -1,12 +1,13 @@
 use crate::context::Shared;
 use crate::instance::{Instance, State};
 use crate::invariants::Violation;
+use crate::limits::{Class, Sleeper, Tally};
 use crate::service::{Service, Standing};
 use crate::timers::TimerKey;
 
 impl Service {
     /// Checks every rule; returns how many timers are armed for this service.
-    pub(crate) fn check(&self, shared: &Shared) -> Result<usize, Violation> {
+    pub(crate) fn check(&self, shared: &Shared, tally: &mut Tally) -> Result<usize, Violation> {
         let rule = |holds, rule| Violation::unless(holds, Some(self.id), rule);
         let (count, index) = (&self.counters, self.fleet.index());
         let waiting = self.requests.waiting();
@@ -40,14 +41,15 @@ impl Service {
         )?;
         let is_counted = self.counts_exactly() && index.serving > 0;
         let full = self.fleet.kept() == self.config.max_instances && self.fleet.first_parked().is_none();
+        let expected = self.backoff.is_some() || self.tickets > 0 || full;
         rule(
-            waiting == 0 || index.arriving > 0 || self.backoff.is_some() || full || is_counted,
+            waiting == 0 || index.arriving > 0 || expected || is_counted,
             "who waits is waited for",
         )?;
         let awake = index.serving + index.arriving;
         let removed = self.standing == Standing::Removed;
         rule(
-            awake >= self.least_awake() || full || self.backoff.is_some() || removed,
+            awake >= self.least_awake() || expected || removed,
             "so many are awake or on their way as are to be",
         )?;
         rule(
@@ -57,7 +59,10 @@ impl Service {
 
         for instance in self.fleet.iter() {
             self.check_instance(instance)?;
+            self.check_charge(shared, instance, tally)?;
         }
+        tally.tickets += u64::from(self.tickets);
+        tally.reserved_bytes += self.reserved_bytes;
         let instances = self
             .fleet
             .iter()
@@ -77,6 +82,38 @@ impl Service {
             armed += 1;
         }
         Ok(armed)
+    }
+
+    fn check_charge(&self, shared: &Shared, instance: &Instance, tally: &mut Tally) -> Result<(), Violation> {
+        let rule = |holds, rule| Violation::unless(holds, Some(self.id), rule);
+        let charge = self.charge_of(&shared.gate, instance);
+        rule(
+            charge == instance.charge,
+            "an instance is charged for what it does",
+        )?;
+        let (node, tenant) = (instance.node, self.config.resources.tenant);
+        if let Some(charge) = charge {
+            tally.add(tenant, node, charge);
+        }
+        let cached = charge.is_some_and(|charge| charge.class == Class::Cache);
+        let listed = instance.worth.map(|worth| Sleeper {
+            worth,
+            service: self.id,
+            instance: instance.id,
+        });
+        match listed {
+            None => rule(
+                !cached || !shared.gate.lists_sleepers(node),
+                "what sleeps in RAM is listed where memory is limited",
+            ),
+            Some(sleeper) => {
+                *tally.sleepers.entry(node).or_default() += 1;
+                rule(
+                    cached && shared.gate.is_listed(tenant, node, sleeper),
+                    "what is listed sleeps in RAM",
+                )
+            }
+        }
     }
 
     fn check_instance(&self, instance: &Instance) -> Result<(), Violation> {

@@ -2,16 +2,19 @@ mod configure;
 mod connections;
 mod descent;
 mod dispatch;
+mod evicting;
 mod explain;
 mod failure;
 mod instances;
 mod invariants;
+mod memory;
 mod observing;
 mod parking;
 mod prewake;
 mod reconcile;
 mod requests;
 mod scaling;
+mod waiting;
 mod why_not;
 
 use alloc::boxed::Box;
@@ -22,7 +25,7 @@ use crate::context::Cx;
 use crate::event::Event;
 use crate::explain::Counters;
 use crate::fleet::Fleet;
-use crate::ids::{ActionId, ServiceId};
+use crate::ids::{ActionId, NodeId, ServiceId};
 use crate::instance::Activity;
 use crate::log::Decision;
 use crate::reason::Reason;
@@ -52,6 +55,12 @@ pub(crate) struct Service {
     failures: u32,
     /// No start before; the slot of its timer.
     backoff: Option<Timestamp>,
+    /// Places in line for starts that have to wait for a limit.
+    tickets: u32,
+    /// Where an instance ran last.
+    near: Option<NodeId>,
+    /// What is kept for instances that are to be awake always and are not.
+    reserved_bytes: u64,
     /// When the first in the queue has waited long enough; the slot of its timer.
     wait: Option<Timestamp>,
     /// Instances needed, as the policy was last told.
@@ -78,6 +87,9 @@ impl Service {
             requests: Requests::default(),
             failures: 0,
             backoff: None,
+            tickets: 0,
+            near: None,
+            reserved_bytes: 0,
             wait: None,
             level: 0,
             expected: None,
@@ -126,12 +138,21 @@ impl Service {
             }
             Event::InstanceExited { instance, epoch, .. } => self.instance_exited(cx, instance, epoch),
             Event::Usage { instance, cpu, .. } => self.usage(cx, instance, cpu),
+            Event::InstanceMemory {
+                instance,
+                resident_bytes,
+                dirty_bytes,
+                ..
+            } => self.measured(cx, instance, resident_bytes, dirty_bytes),
             Event::Inventory(inventory) => self.reconcile(cx, &inventory),
-            Event::Tick => {}
+            Event::NodeUp { .. }
+            | Event::NodeDown { .. }
+            | Event::NodeCapacity { .. }
+            | Event::MemoryPressure { .. }
+            | Event::TenantConfigured { .. }
+            | Event::Tick => {}
         }
-        self.observe_level(cx);
-        self.observe_load(cx);
-        self.is_gone(cx)
+        self.finish(cx)
     }
 
     /// Does what is due; says whether nothing is left of the service.
@@ -142,9 +163,16 @@ impl Service {
             TimerKey::Prewake(_) => self.prewake_due(cx),
             TimerKey::Scale(_) => self.scale_tick(cx),
             TimerKey::Wait(_) => self.wait_ended(cx),
+            TimerKey::Gate => {}
         }
+        self.finish(cx)
+    }
+
+    /// Ends what any event began; says whether nothing is left of the service.
+    pub(crate) fn finish(&mut self, cx: &mut Cx<'_>) -> bool {
         self.observe_level(cx);
         self.observe_load(cx);
+        self.reserve_min(cx);
         self.is_gone(cx)
     }
 

@@ -53,6 +53,10 @@ impl Service {
                 ..
             }) => {
                 self.observe_park(cx, id, level, written_bytes);
+                if level == ParkLevel::Ram && written_bytes > 0 {
+                    self.fleet
+                        .update(id, |instance| instance.saved_bytes = written_bytes);
+                }
                 self.parked(cx, id, level);
             }
             _ => cx.ignore(),
@@ -124,6 +128,7 @@ impl Service {
 
     pub(super) fn stop(&mut self, cx: &mut Cx<'_>, id: InstanceId, reason: Reason) {
         let key = TimerKey::Instance(self.id, id);
+        self.cancel_park(cx, id);
         let Some(epoch) = self.fleet.update(id, |instance| {
             instance.state = State::Stopping;
             instance.epoch = instance.epoch.next();
@@ -134,6 +139,7 @@ impl Service {
         }) else {
             return;
         };
+        self.recharge(cx, id);
         self.command(cx, id, Command::Stop { instance: id, epoch }, reason);
     }
 

@@ -22,7 +22,11 @@ pub(crate) struct Expected {
 impl Service {
     /// Expects somebody, or nobody any more.
     pub(super) fn expect(&mut self, cx: &mut Cx<'_>, expected: Option<(Prewake, Timestamp)>) {
-        let at = expected.map(|(prewake, _)| prewake.at);
+        let now = cx.now();
+        let at = expected.map(|(prewake, _)| {
+            let early = prewake.at.saturating_since(now) / 1_000 * cx.shared.gate.jitter();
+            Timestamp::ZERO + prewake.at.saturating_since(Timestamp::ZERO).saturating_sub(early)
+        });
         self.expected = expected.map(|(prewake, since)| {
             Box::new(Expected {
                 prewake,
@@ -47,7 +51,8 @@ impl Service {
         }
         let index = self.fleet.index();
         let paused = self.backoff.is_some_and(|until| until > cx.now());
-        if index.arriving + index.parking > 0 || paused || self.standing == Standing::Removed {
+        let idle = index.arriving + index.parking == 0 && self.standing == Standing::Offered;
+        if !idle || paused || self.is_browned_out(cx) {
             return;
         }
         let reason = Reason::Prewake { hold, rhythm: basis };

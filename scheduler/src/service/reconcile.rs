@@ -84,6 +84,7 @@ impl Service {
     /// Gives the last lifecycle command again, as it was.
     fn repeat(&mut self, cx: &mut Cx<'_>, id: InstanceId) {
         let Some(Instance {
+            node,
             epoch,
             commanded_by,
             state,
@@ -98,6 +99,7 @@ impl Service {
                 instance,
                 epoch,
                 kind,
+                node: *node,
             },
             State::Parking { level }
             | State::Parked {
@@ -133,7 +135,7 @@ impl Service {
             Phase::Parked => State::Parked { level, deeper: None },
             Phase::Stopping => State::Stopping,
         };
-        let mut instance = Instance::new(id, state);
+        let mut instance = Instance::new(id, report.node, state);
         instance.epoch = report.epoch;
         if state != State::Stopping {
             instance.set_connections(&report.connections);
@@ -147,6 +149,7 @@ impl Service {
             );
         }
         self.fleet.insert(instance);
+        self.recharge(cx, id);
         self.adopt_in_flight(cx, report);
     }
 

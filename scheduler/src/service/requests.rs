@@ -35,10 +35,13 @@ impl Service {
         let (waiting, max_waiting) = (self.requests.waiting(), self.config.queue.max_waiting);
         if waiting >= max_waiting {
             let reason = Reason::QueueFull { waiting, max_waiting };
-            return self.shed(cx, request, self.config.queue.retry_after, reason);
+            return self.shed(cx, request, self.retry_after(cx), reason);
         }
         self.requests.enqueue(waiter);
         self.dispatch(cx);
+        if cx.shared.gate.waiting() > 0 {
+            self.brown_out(cx);
+        }
     }
 
     pub(crate) fn request_done(&mut self, cx: &mut Cx<'_>, request: RequestId) {
@@ -65,14 +68,14 @@ impl Service {
 
     pub(crate) fn wait_ended(&mut self, cx: &mut Cx<'_>) {
         self.wait = None;
-        let max_wait = self.config.queue.max_wait;
+        let (max_wait, retry_after) = (self.config.queue.max_wait, self.retry_after(cx));
         while let Some(waiter) = self.requests.front() {
             let waited = cx.now().saturating_since(waiter.since);
             if waited < max_wait {
                 break;
             }
             let reason = Reason::WaitedTooLong { waited, max_wait };
-            self.shed(cx, waiter.request, self.config.queue.retry_after, reason);
+            self.shed(cx, waiter.request, retry_after, reason);
         }
         self.dispatch(cx);
     }

@@ -1,4 +1,5 @@
 use crate::instance::{Instance, Phase};
+use crate::limits::Gate;
 use crate::scale::CountBasis;
 use crate::service::{Service, Standing};
 use crate::time::Timestamp;
@@ -6,12 +7,12 @@ use crate::why_not::{NoStart, NoStop, Stays, WhyNot};
 
 /// Why nothing happens. Reads only what decisions read, in their order.
 impl Service {
-    pub(crate) fn why_not(&self, at: Timestamp) -> WhyNot {
+    pub(crate) fn why_not(&self, gate: &Gate, at: Timestamp) -> WhyNot {
         let instances = self.fleet.iter();
         WhyNot {
             service: self.id,
             at,
-            start: self.no_start(at),
+            start: self.no_start(gate, at),
             instances: instances
                 .map(|instance| (instance.id, self.stays_because(instance, at)))
                 .collect(),
@@ -26,7 +27,7 @@ impl Service {
         }
     }
 
-    fn no_start(&self, at: Timestamp) -> NoStart {
+    fn no_start(&self, gate: &Gate, at: Timestamp) -> NoStart {
         let (index, waiting) = (self.fleet.index(), self.requests.waiting());
         let awake = index.serving + index.arriving;
         if self.standing == Standing::Removed {
@@ -39,6 +40,9 @@ impl Service {
             };
         }
         if let Some(wanted) = self.wanted_start(at) {
+            if let Some(by) = self.blocked(gate, at) {
+                return NoStart::Blocked { wanted, by };
+            }
             return NoStart::AtMax {
                 wanted,
                 instances: self.fleet.kept(),

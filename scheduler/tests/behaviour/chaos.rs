@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use scheduler::{
-    Action, Activity, Event, InstanceId, Milli, Phase, RequestId, Scheduler, ServiceConfig, Settings,
+    Action, Activity, Event, InstanceId, Milli, NodeId, Phase, RequestId, Scheduler, ServiceConfig, Settings,
     Timestamp,
 };
 
@@ -323,6 +323,7 @@ fn any_event() -> impl Strategy<Value = (u64, Event)> {
     ];
     let report = (id.clone(), phase, vec((0..6_u64).prop_map(RequestId), 0..3)).prop_map(
         |((instance, epoch), phase, in_flight)| InstanceReport {
+            node: NodeId(0),
             instance,
             epoch,
             phase,

@@ -208,11 +208,13 @@ pub(crate) fn brief(action: &Action) -> String {
             instance,
             epoch,
             kind: StartKind::Boot,
+            ..
         } => format!("start {instance}.{epoch} boot"),
         Command::Start {
             instance,
             epoch,
             kind: StartKind::Clone { of },
+            ..
         } => format!("start {instance}.{epoch} clone of {of}"),
         Command::Start { instance, epoch, .. } => format!("start {instance}.{epoch} restore"),
         Command::Park { instance, epoch, .. } => format!("park {instance}.{epoch}"),

@@ -1,12 +1,13 @@
 use scheduler::{
-    ActionId, Activity, ConnectionId, Epoch, Event, InstanceId, InstanceReport, Inventory, Phase, RequestId,
-    ServiceConfig, ServiceId,
+    ActionId, Activity, ConnectionId, Epoch, Event, InstanceId, InstanceReport, Inventory, NodeId, Phase,
+    RequestId, ServiceConfig, ServiceId,
 };
 
 use crate::desk::{Desk, NOTHING, SERVICE, config};
 
 fn report(instance: u64, epoch: u64, phase: Phase, in_flight: &[u64]) -> InstanceReport {
     InstanceReport {
+        node: NodeId(0),
         instance: InstanceId(instance),
         epoch: Epoch(epoch),
         phase,

@@ -12,6 +12,7 @@ const ID: InstanceId = InstanceId(1);
 /// What the owner has of instance 1.
 fn there(epoch: u64, phase: Phase, in_flight: &[u64]) -> Vec<InstanceReport> {
     vec![InstanceReport {
+        node: scheduler::NodeId(0),
         instance: ID,
         epoch: Epoch(epoch),
         phase,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use scheduler::{
     Action, ActionId, Activity, Command, ConnectionId, Epoch, Event, InstanceId, InstanceReport, Inventory,
-    Phase, RequestId, Timestamp,
+    NodeId, Phase, RequestId, Timestamp,
 };
 
 use crate::desk::SERVICE;
@@ -208,6 +208,7 @@ impl Owner {
 
     pub(crate) fn inventory(&self) -> Inventory {
         let report = |(instance, vm): (&InstanceId, &Vm)| InstanceReport {
+            node: NodeId(0),
             instance: *instance,
             epoch: vm.epoch,
             phase: vm.phase,

@@ -53,6 +53,7 @@ impl Controller {
                 instance,
                 epoch,
                 kind,
+                ..
             } => {
                 let run = Run {
                     service: id,

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
 
 use crate::event::Event;
-use crate::ids::{ActionId, Epoch, InstanceId, RequestId, ServiceId};
+use crate::ids::{ActionId, Epoch, InstanceId, NodeId, RequestId, ServiceId};
 use crate::instance::Phase;
 use crate::inventory::{InstanceReport, Inventory};
 
@@ -123,6 +123,7 @@ impl Place {
     pub(super) fn inventory(&self, as_of: ActionId) -> Event {
         let report = |(instance, vm): (&InstanceId, &Vm)| InstanceReport {
             instance: *instance,
+            node: NodeId(0),
             epoch: vm.epoch,
             phase: vm.phase,
             in_flight: vm.in_flight.keys().copied().collect(),

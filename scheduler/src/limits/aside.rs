@@ -1,0 +1,111 @@
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use crate::ids::{NodeId, ServiceId, TenantId};
+use crate::limits::rotation::{Head, Ticket};
+use crate::time::Timestamp;
+
+/// How many are looked at when something became free.
+const LOOKS: usize = 8;
+
+/// Starts whose turn it was, but which find no room: they let others pass. Those that wait for one node are apart from
+/// those that any node would do for.
+#[derive(Debug, Default)]
+pub(crate) struct Aside {
+    lines: BTreeMap<Option<NodeId>, BTreeMap<Ticket, TenantId>>,
+    /// When to look again.
+    due: BTreeSet<(Timestamp, Option<NodeId>)>,
+    retry: BTreeSet<Option<NodeId>>,
+    /// Those that no node there is could take.
+    stranded: BTreeMap<Ticket, TenantId>,
+    waiting: usize,
+}
+
+impl Aside {
+    /// How many stand aside, stranded ones included.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    pub(crate) fn put(&mut self, head: Head, node: Option<NodeId>) {
+        self.lines
+            .entry(node)
+            .or_default()
+            .insert(head.ticket, head.tenant);
+        self.waiting += 1;
+    }
+
+    pub(crate) fn strand(&mut self, head: Head) {
+        self.stranded.insert(head.ticket, head.tenant);
+        self.waiting += 1;
+    }
+
+    /// Takes one back into the lines, or away.
+    pub(crate) fn take(&mut self, ticket: &Ticket, node: Option<NodeId>) {
+        let Some(line) = self.lines.get_mut(&node) else {
+            return;
+        };
+        if line.remove(ticket).is_some() {
+            self.waiting -= 1;
+        }
+        if line.is_empty() {
+            self.lines.remove(&node);
+        }
+    }
+
+    /// Takes all that are stranded: something changed about nodes.
+    pub(crate) fn rescue(&mut self) -> BTreeMap<Ticket, TenantId> {
+        let stranded = core::mem::take(&mut self.stranded);
+        self.waiting -= stranded.len();
+        stranded
+    }
+
+    /// Something became free on a node.
+    pub(crate) fn freed(&mut self, node: NodeId) {
+        for line in [Some(node), None] {
+            if self.lines.contains_key(&line) {
+                self.retry.insert(line);
+            }
+        }
+    }
+
+    /// Looks again then.
+    pub(crate) fn look_at(&mut self, at: Timestamp, node: Option<NodeId>) {
+        self.due.insert((at, node));
+    }
+
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    pub(crate) fn pass(&mut self, now: Timestamp) {
+        while let Some((at, node)) = self.due.first().copied() {
+            if at > now {
+                break;
+            }
+            self.due.pop_first();
+            self.retry.insert(node);
+        }
+    }
+
+    /// The next line to look at again, and its first few.
+    pub(crate) fn next_retry(&mut self) -> Option<(Option<NodeId>, Vec<Head>)> {
+        while let Some(node) = self.retry.pop_first() {
+            if let Some(line) = self.lines.get(&node) {
+                let first = line.iter().take(LOOKS);
+                let heads = first.map(|(ticket, tenant)| Head {
+                    tenant: *tenant,
+                    ticket: *ticket,
+                });
+                return Some((node, heads.collect()));
+            }
+        }
+        None
+    }
+
+    /// Services with somebody aside, each as often as it waits.
+    pub(crate) fn services(&self) -> impl Iterator<Item = ServiceId> {
+        let tickets = self.lines.values().flat_map(BTreeMap::keys);
+        tickets.chain(self.stranded.keys()).map(|ticket| ticket.service)
+    }
+}

@@ -1,0 +1,32 @@
+mod aside;
+mod audit;
+mod blocked;
+mod bucket;
+mod cache;
+mod charging;
+mod config;
+mod gate;
+mod leaving;
+mod node;
+mod nodes;
+mod pressure;
+mod random;
+mod rate;
+mod rotation;
+mod tenants;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+pub use blocked::{Blocked, Scope};
+pub use config::{LimitsConfig, NodeConfig, TenantConfig};
+pub use pressure::BrownOut;
+pub use rate::RateLimit;
+pub use view::NodeView;
+
+pub(crate) use audit::Tally;
+pub(crate) use cache::{Sleeper, Worth};
+pub(crate) use gate::{Ask, Gate, Next};
+pub(crate) use node::{Charge, Class, Purpose};
+pub(crate) use nodes::Spot;
