@@ -9,6 +9,7 @@ extern crate std;
 mod action;
 mod config;
 mod context;
+mod deployment;
 mod event;
 mod explain;
 mod fleet;
@@ -39,6 +40,7 @@ pub use config::{
     StartConfig, StartSource, UnknownScaleToZero, ValidConfig,
 };
 pub use context::ClockFaults;
+pub use deployment::Deployment;
 pub use event::Event;
 pub use explain::{Counters, Explanation, InstanceView};
 pub use ids::{ActionId, ConnectionId, Epoch, InstanceId, NodeId, RequestId, ServiceId, TenantId};

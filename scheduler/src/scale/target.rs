@@ -114,7 +114,7 @@ impl TargetState {
             self.record(config, now, current);
         }
         let (lowest, highest) = self.record(config, now, config.recommend(average, counted, fresh));
-        let stable = current.max(lowest).min(highest.max(lowest));
+        let stable = current.clamp(lowest, highest.max(lowest));
         let (least, most) = config.reach(current);
         stable.clamp(least, most)
     }
