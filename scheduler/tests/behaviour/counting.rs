@@ -1,11 +1,11 @@
 //! Modes that compute a count: what it raises, what it lowers, and what it leaves alone.
 
 use scheduler::{
-    CountRole, KpaConfig, Metric, Milli, ScaleConfig, ScaleMode, ServiceConfig, Staffing, StepPolicy,
-    TargetTracking,
+    ActionId, CountRole, Epoch, Event, InstanceId, InstanceReport, Inventory, KpaConfig, Metric, Milli,
+    NodeId, Phase, ScaleConfig, ScaleMode, ServiceConfig, Staffing, StepPolicy, TargetTracking,
 };
 
-use crate::desk::{Desk, NOTHING, config, ms};
+use crate::desk::{Desk, NOTHING, SERVICE, config, ms};
 
 /// Up to eight instances of one slot.
 fn scaled(scale: ScaleConfig) -> ServiceConfig {
@@ -247,6 +247,33 @@ fn in_knative_mode_nothing_is_parked_in_panic_and_then_half_a_tick() {
         [3, 1, 1, 0, 0],
         "half of 5 stay, half of 2, then none"
     );
+}
+
+#[test]
+fn a_restarted_scheduler_in_knative_mode_keeps_what_runs_for_a_stable_window() {
+    let mut desk = Desk::new(scaled(knative()));
+    let report = |id| InstanceReport {
+        node: NodeId(0),
+        instance: InstanceId(id),
+        epoch: Epoch(1),
+        phase: Phase::Running,
+        in_flight: Vec::new(),
+        connections: Vec::new(),
+    };
+    desk.event(Event::Inventory(Inventory {
+        service: SERVICE,
+        as_of: ActionId(0),
+        waiting: Vec::new(),
+        instances: (41..=43).map(report).collect(),
+    }));
+    let parked = |desk: &mut Desk, seconds: std::ops::RangeInclusive<u64>| {
+        tick_until(desk, seconds)
+            .iter()
+            .filter(|action| action.starts_with("park"))
+            .count()
+    };
+    assert_eq!(parked(&mut desk, 1..=61), 0, "it begins in panic at three");
+    assert_eq!(parked(&mut desk, 62..=62), 2, "⌊3 / 2⌋ = 1 stays");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use std::fmt::Write;
 
-use scheduler::{Event, ServiceConfig};
+use scheduler::{CountRole, Event, KpaConfig, Milli, ScaleMode, ServiceConfig};
 
 use crate::desk::{Desk, SERVICE, brief, config};
 
@@ -76,4 +76,62 @@ fn a_scripted_day_gives_exactly_these_actions_for_these_reasons() {
 #[test]
 fn the_same_day_twice_is_the_same_to_the_byte() {
     assert_eq!(day(), day());
+}
+
+/// A burst in Knative mode, second by second where something happens.
+const BURST: &str = "\
+0 ms | start 1.1 boot | 1 request waiting, 0 of 8 instances awake
+500 ms | admit 1 to 1 | waited 500 ms, 1 of 1 in flight
+2 s | start 2.1 boot | 1 awake, 4 wanted: 2.5 stable, 2.5 panic, panicking
+2 s | start 3.1 boot | 2 awake, 4 wanted: 2.5 stable, 2.5 panic, panicking
+2 s | start 4.1 boot | 3 awake, 4 wanted: 2.5 stable, 2.5 panic, panicking
+2.5 s | admit 2 to 2 | waited 2 s, 1 of 1 in flight
+2.5 s | admit 3 to 3 | waited 2 s, 1 of 1 in flight
+64 s | park 4.2 | 4 awake, 2 wanted: 0 stable, 0 panic
+64 s | park 1.2 | 3 awake, 2 wanted: 0 stable, 0 panic
+66 s | park 2.2 | 2 awake, 1 wanted: 0 stable, 0 panic
+68 s | park 3.2 | 1 awake, 0 wanted: 0 stable, 0 panic
+";
+
+fn burst() -> String {
+    let mut config = ServiceConfig {
+        max_instances: 8,
+        concurrency: 1,
+        ..config()
+    };
+    config.scale.role = CountRole::Exactly;
+    config.scale.mode = ScaleMode::Kpa(KpaConfig {
+        capacity: Milli::from_units(1),
+        ..KpaConfig::default()
+    });
+    let mut desk = Desk::new(config);
+    let mut told = String::new();
+    for half in 0..150 {
+        let mut tell = |desk: &mut Desk, event: &dyn Fn(&mut Desk) -> Vec<String>| {
+            event(desk.at(half * 500));
+            for action in &desk.actions {
+                writeln!(told, "{} | {} | {}", desk.now, brief(action), action.reason)
+                    .expect("a string takes all");
+            }
+        };
+        tell(&mut desk, &Desk::tick);
+        match half {
+            0 => tell(&mut desk, &|desk| desk.queued(1)),
+            1 => {
+                tell(&mut desk, &|desk| desk.ready(1, 1));
+                tell(&mut desk, &|desk| desk.queued(2));
+                tell(&mut desk, &|desk| desk.queued(3));
+            }
+            5 => (2..=4).for_each(|id| tell(&mut desk, &|desk| desk.ready(id, 1))),
+            6 => (1..=3).for_each(|id| tell(&mut desk, &|desk| desk.done(id))),
+            _ => {}
+        }
+    }
+    told
+}
+
+#[test]
+fn a_scripted_burst_gives_exactly_these_counts_for_these_reasons() {
+    assert_eq!(burst(), BURST);
+    assert_eq!(burst(), burst());
 }
