@@ -6,8 +6,8 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use scheduler::{
-    Action, Activity, Event, InstanceId, Milli, NodeId, Phase, RequestId, Scheduler, ServiceConfig, Settings,
-    Timestamp,
+    Action, Activity, Cooldown, Event, InstanceId, Milli, NodeId, Phase, Policy, RequestId, Scheduler,
+    ServiceConfig, Settings, Timestamp,
 };
 
 use crate::configs;
@@ -16,7 +16,7 @@ use crate::owner::Owner;
 
 /// Something that happens around the scheduler. Numbers choose among what is there.
 #[derive(Clone, Debug)]
-enum Step {
+pub(crate) enum Step {
     Request,
     End(u64),
     Progress(usize, bool),
@@ -31,18 +31,18 @@ enum Step {
 }
 
 /// What happens, what becomes of its event, and of the actions that follow.
-type History = (Step, Fate, Fate);
+pub(crate) type History = (Step, Fate, Fate);
 
 /// What becomes of an event, or of an action, on its way.
 #[derive(Clone, Copy, Debug)]
-enum Fate {
+pub(crate) enum Fate {
     Arrives,
     IsLost,
     ArrivesTwice,
     ArrivesLate,
 }
 
-fn config() -> impl Strategy<Value = ServiceConfig> {
+pub(crate) fn config() -> impl Strategy<Value = ServiceConfig> {
     let concurrency = prop_oneof![Just(1), Just(2), Just(u32::MAX)];
     let max_wait = prop_oneof![Just(200), Just(3_600_000)];
     let (max, scaled) = (1..=3_u32, |(max, concurrency)| {
@@ -77,7 +77,7 @@ fn config() -> impl Strategy<Value = ServiceConfig> {
         )
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     let activity = prop_oneof![
         Just(None),
         Just(Some(Activity::Active)),
@@ -97,7 +97,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn fate() -> impl Strategy<Value = Fate> {
+pub(crate) fn fate() -> impl Strategy<Value = Fate> {
     prop_oneof![
         14 => Just(Fate::Arrives),
         2 => Just(Fate::IsLost),
@@ -106,20 +106,20 @@ fn fate() -> impl Strategy<Value = Fate> {
     ]
 }
 
-struct World {
-    scheduler: Scheduler,
-    owner: Owner,
-    now: Timestamp,
+pub(crate) struct World<P: Policy = Cooldown> {
+    pub(crate) scheduler: Scheduler<P>,
+    pub(crate) owner: Owner,
+    pub(crate) now: Timestamp,
     late: Vec<Event>,
     /// What the scheduler was told, and what it answered.
-    history: Vec<(Timestamp, Event)>,
-    actions: Vec<Action>,
+    pub(crate) history: Vec<(Timestamp, Event)>,
+    pub(crate) actions: Vec<Action>,
 }
 
-impl World {
-    fn new() -> Self {
+impl<P: Policy> World<P> {
+    fn new(policy: P) -> Self {
         Self {
-            scheduler: Scheduler::new(&Settings::default()),
+            scheduler: Scheduler::with_policy(&Settings::default(), policy),
             owner: Owner::default(),
             now: Timestamp::ZERO,
             late: Vec::new(),
@@ -141,7 +141,7 @@ impl World {
     }
 
     /// The event arrives; the actions it leads to may be lost or doubled on their way to the owner.
-    fn deliver(&mut self, event: Event, actions: Fate) {
+    pub(crate) fn deliver(&mut self, event: Event, actions: Fate) {
         self.history.push((self.now, event.clone()));
         let before = self.actions.len();
         self.scheduler.handle(self.now, event, &mut self.actions);
@@ -210,8 +210,8 @@ impl World {
     }
 
     /// Nothing is lost any more and clients stop coming: everything there is comes to its end.
-    fn calm(&mut self) {
-        for _ in 0..40 {
+    pub(crate) fn calm(&mut self, rounds: u32, pause: Duration) {
+        for _ in 0..rounds {
             for event in std::mem::take(&mut self.late) {
                 self.deliver(event, Fate::Arrives);
             }
@@ -239,13 +239,13 @@ impl World {
                     .for_each(|event| self.deliver(event, Fate::Arrives));
             }
             self.deliver(Event::Inventory(self.owner.inventory()), Fate::Arrives);
-            self.now = self.now + ms(10);
+            self.now = self.now + pause;
             self.deliver(Event::Tick, Fate::Arrives);
         }
     }
 }
 
-fn configured(config: ServiceConfig) -> Event {
+pub(crate) fn configured(config: ServiceConfig) -> Event {
     let config = config.validate().expect("random configurations are valid");
     Event::ServiceConfigured {
         service: SERVICE,
@@ -253,8 +253,8 @@ fn configured(config: ServiceConfig) -> Event {
     }
 }
 
-fn run(config: ServiceConfig, steps: Vec<History>) -> World {
-    let mut world = World::new();
+pub(crate) fn run<P: Policy>(policy: P, config: ServiceConfig, steps: Vec<History>) -> World<P> {
+    let mut world = World::new(policy);
     world.deliver(configured(config), Fate::Arrives);
     for step in steps {
         world.step(step);
@@ -269,9 +269,9 @@ proptest! {
         steps in vec((step(), fate(), fate()), 1..150),
     ) {
         let last = ServiceConfig { min_instances: 0, ..config.clone() };
-        let mut world = run(config, steps);
+        let mut world = run(Cooldown, config, steps);
         world.deliver(configured(last), Fate::Arrives);
-        world.calm();
+        world.calm(40, ms(10));
         let owner = &world.owner;
         prop_assert_eq!(owner.ended.len() as u64, owner.requests(), "{:?}", owner);
         prop_assert!(owner.vms.values().all(|vm| vm.phase == Phase::Parked), "{:?}", owner);
@@ -284,7 +284,7 @@ proptest! {
 
     #[test]
     fn the_same_events_give_the_same_actions(config in config(), steps in vec((step(), fate(), fate()), 1..150)) {
-        let world = run(config, steps);
+        let world = run(Cooldown, config, steps);
         let mut again = Scheduler::new(&Settings::default());
         let mut actions = Vec::new();
         for (now, event) in &world.history {

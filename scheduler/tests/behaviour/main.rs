@@ -9,6 +9,7 @@ mod explaining;
 mod failures;
 mod inventory;
 mod ladder;
+mod learned;
 mod lost;
 mod owner;
 mod reload;
