@@ -56,10 +56,10 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) live: bool,
 
-    /// With --live: how often each kind of fault happens, from 0 to 0.2: notifications and commands lost, doubled, late;
-    /// starts that fail, instances and hosts that die, clocks that jump
-    #[arg(long, value_name = "SHARE", value_parser = fault_share, default_value = "0", requires = "live")]
-    pub(crate) faults: f64,
+    /// With --live or --chaos: how often each kind of fault happens, from 0 to 0.2: notifications and commands lost, doubled, late;
+    /// starts that fail, instances and hosts that die, clocks that jump [default: 0]
+    #[arg(long, value_name = "SHARE", value_parser = fault_share)]
+    pub(crate) faults: Option<f64>,
 
     /// With --live: cores that starts and requests share, from 1 [default: as many as are wanted]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..), requires = "live")]
@@ -76,6 +76,11 @@ pub(crate) struct Args {
     /// Simulate the published case of SimFaaS instead, and print both
     #[arg(long)]
     pub(crate) anchor: bool,
+
+    /// Run so many random events through a scheduler with random services instead, faults as --faults says or 0.01, and
+    /// check every rule after each; ends with 1 if one is broken or a request is late
+    #[arg(long, value_name = "EVENTS", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub(crate) chaos: Option<u64>,
 
     /// Compare our policy with the promises of the README; ends with 1 and names each that is missed by over 1 %
     #[arg(long)]

@@ -13,7 +13,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use scheduler::sim::{
-    Anchor, Arrivals, Chart, Contender, Faults, Json, LiveConfig, Recording, Row, Study, Table, Trace, check,
+    Anchor, Arrivals, Chaos, Chart, Contender, Faults, Json, LiveConfig, Recording, Row, Study, Table, Trace,
+    check,
 };
 
 use crate::args::Args;
@@ -26,6 +27,13 @@ fn main() -> Result<ExitCode> {
         let (ours, published) = (Anchor::simulate(1_000_000, args.seed), Anchor::PUBLISHED);
         writeln!(out, "ours:    {ours}\nSimFaaS: {published}")?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(events) = args.chaos {
+        let faults = args.faults.unwrap_or(0.01);
+        let seed = args.seed;
+        let counts = Chaos { events, faults, seed }.run();
+        writeln!(out, "{counts}")?;
+        return Ok(exit_code(counts.is_sound()));
     }
     let rows = study(&args)?;
     if args.json {
@@ -58,10 +66,15 @@ fn main() -> Result<ExitCode> {
     }
     let missed = verdicts.iter().filter(|verdict| verdict.is_missed()).count();
     writeln!(io::stderr(), "{missed} of {} promises missed", verdicts.len())?;
-    Ok(match missed {
-        0 if !verdicts.is_empty() => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
-    })
+    Ok(exit_code(missed == 0 && !verdicts.is_empty()))
+}
+
+fn exit_code(well: bool) -> ExitCode {
+    if well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn study(args: &Args) -> Result<Vec<Row>> {
@@ -78,7 +91,7 @@ fn study(args: &Args) -> Result<Vec<Row>> {
         cold_starts_us: args.cold_start_ms.clone(),
         betas: args.beta.clone(),
         live: args.live.then(|| LiveConfig {
-            faults: Faults::all(args.faults),
+            faults: Faults::all(args.faults.unwrap_or(0.0)),
             cores: args.cores,
             seed: args.seed,
             ..LiveConfig::default()

@@ -14,7 +14,7 @@ mod trace;
 pub use anchor::Anchor;
 pub use bar::{Verdict, check, lowest_known};
 pub use histogram::Histogram;
-pub use live::{Faults, LiveConfig, LiveCounts, run_live};
+pub use live::{Chaos, Faults, LiveConfig, LiveCounts, run_live};
 pub use outcome::Outcome;
 pub use pool::{
     Controller, Fixed, Hybrid, Kpa, Load, OnDemand, PolicyController, Scale, Staffing, clairvoyant_keep,

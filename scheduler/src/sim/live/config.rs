@@ -1,4 +1,7 @@
+use std::vec::Vec;
+
 use super::faults::Faults;
+use crate::event::Event;
 use crate::scheduler::Settings;
 use crate::sim::random::{Random, micros};
 
@@ -24,6 +27,9 @@ pub struct LiveConfig {
     pub deadline_us: u64,
     /// Every rule of the scheduler is checked after so many events; 0: never. Default 10,000.
     pub check_every: u64,
+    /// What the scheduler is told besides, and when, in microseconds: changes of configuration. Nothing of it is lost.
+    /// Default: nothing.
+    pub script: Vec<(u64, Event)>,
     /// Where random numbers begin. Default 7.
     pub seed: u64,
     /// How the scheduler is made.
@@ -42,6 +48,7 @@ impl Default for LiveConfig {
             inventory_us: 5_000_000,
             deadline_us: 35_000_000,
             check_every: 10_000,
+            script: Vec::new(),
             seed: 7,
             settings: Settings::default(),
         }

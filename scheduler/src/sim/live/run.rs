@@ -96,6 +96,10 @@ pub fn run_live<P: Policy>(
         let (service, config) = (ServiceId(id), service(traced));
         live.tell(Event::ServiceConfigured { service, config });
     }
+    for (at_us, event) in &config.script {
+        let at_ns = at_us.saturating_mul(1_000);
+        live.world.agenda.plan(at_ns, What::Tell(event.clone()));
+    }
     if config.faults.any() {
         live.world.agenda.plan(0, What::TakeInventory);
     }

@@ -1,0 +1,4 @@
+//! Policies and the scheduler over whole traces, in the simulator.
+
+mod bar;
+mod split;
