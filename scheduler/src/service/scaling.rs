@@ -20,6 +20,8 @@ pub(crate) struct Scale {
     pub(super) tick: Option<Timestamp>,
     /// Instances that are to be awake until so many were once.
     initial: u32,
+    /// How long that is waited for.
+    initial_until: Option<Timestamp>,
     flaps: FlapGuard,
     /// T* of the last plan.
     break_even: Duration,
@@ -84,6 +86,9 @@ impl Service {
         let config = &self.config.scale;
         let mut scale = self.scale.take().unwrap_or_default();
         scale.initial = scale.initial.min(config.initial_instances);
+        let initial_until = *scale
+            .initial_until
+            .get_or_insert(cx.now() + self.config.start.timeout);
         if !scale
             .scaler
             .as_ref()
@@ -99,6 +104,12 @@ impl Service {
             cx.shared
                 .timers
                 .set(TimerKey::Scale(self.id), &mut scale.tick, tick);
+        }
+        if scale.scaler.is_none() {
+            let until = (scale.initial > 0).then_some(initial_until);
+            cx.shared
+                .timers
+                .set(TimerKey::Scale(self.id), &mut scale.tick, until);
         }
         let is_used = scale.scaler.is_some() || scale.initial > 0 || config.flapping.is_some();
         self.scale = is_used.then_some(scale);
@@ -141,12 +152,18 @@ impl Service {
         scaler.loaded(now, in_system, waiting);
     }
 
-    /// Once so many instances run as there were to be at first, they may fall asleep.
+    /// Once so many instances run as there were to be at first, or did not come in time, they may fall asleep.
     fn watch_initial(&mut self, cx: &mut Cx<'_>) {
         let serving = self.fleet.index().serving;
         let Some(scale) = &mut self.scale else { return };
-        if scale.initial > 0 && serving >= scale.initial {
+        let is_late = scale.initial_until.is_some_and(|until| until <= cx.now());
+        if scale.initial > 0 && (serving >= scale.initial || is_late) {
             scale.initial = 0;
+            if scale.scaler.is_none() {
+                cx.shared
+                    .timers
+                    .set(TimerKey::Scale(self.id), &mut scale.tick, None);
+            }
             self.release_held(cx);
         }
     }
@@ -155,8 +172,11 @@ impl Service {
     pub(crate) fn scale_tick(&mut self, cx: &mut Cx<'_>) {
         let now = cx.now();
         let awake = self.awake();
+        if let Some(scale) = &mut self.scale {
+            scale.tick = None;
+        }
+        self.watch_initial(cx);
         let Some(scale) = &mut self.scale else { return };
-        scale.tick = None;
         let Some(scaler) = &mut scale.scaler else { return };
         let serves =
             |instance: &&Instance| matches!(instance.state, State::Running { .. }) && !instance.draining;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use scheduler::{
-    Action, Activity, Cooldown, Event, InstanceId, Milli, NodeId, Phase, Policy, RequestId, Scheduler,
-    ServiceConfig, Settings, Timestamp,
+    Action, Activity, Cooldown, Event, InstanceId, LimitsConfig, Milli, NodeId, Phase, Policy, RequestId,
+    Scheduler, ServiceConfig, Settings, Timestamp,
 };
 
 use crate::configs;
@@ -68,6 +68,7 @@ pub(crate) fn config() -> impl Strategy<Value = ServiceConfig> {
                     start_from,
                     ..ServiceConfig::default()
                 };
+                config.resources.memory_bytes = configs::MEMORY;
                 config.start.timeout = ms(50);
                 config.start.retry_cap = ms(40);
                 config.queue.max_waiting = waiting;
@@ -117,9 +118,9 @@ pub(crate) struct World<P: Policy = Cooldown> {
 }
 
 impl<P: Policy> World<P> {
-    fn new(policy: P) -> Self {
+    fn new(policy: P, limits: LimitsConfig) -> Self {
         Self {
-            scheduler: Scheduler::with_policy(&Settings::default(), policy),
+            scheduler: Scheduler::with_policy(&settings(limits), policy),
             owner: Owner::default(),
             now: Timestamp::ZERO,
             late: Vec::new(),
@@ -253,8 +254,24 @@ pub(crate) fn configured(config: ServiceConfig) -> Event {
     }
 }
 
+fn settings(limits: LimitsConfig) -> Settings {
+    Settings {
+        limits,
+        ..Settings::default()
+    }
+}
+
 pub(crate) fn run<P: Policy>(policy: P, config: ServiceConfig, steps: Vec<History>) -> World<P> {
-    let mut world = World::new(policy);
+    run_within(LimitsConfig::default(), policy, config, steps)
+}
+
+fn run_within<P: Policy>(
+    limits: LimitsConfig,
+    policy: P,
+    config: ServiceConfig,
+    steps: Vec<History>,
+) -> World<P> {
+    let mut world = World::new(policy, limits);
     world.deliver(configured(config), Fate::Arrives);
     for step in steps {
         world.step(step);
@@ -266,10 +283,11 @@ proptest! {
     #[test]
     fn every_request_ends_whatever_was_lost_and_everything_falls_asleep(
         config in config(),
+        limits in configs::limits(),
         steps in vec((step(), fate(), fate()), 1..150),
     ) {
         let last = ServiceConfig { min_instances: 0, ..config.clone() };
-        let mut world = run(Cooldown, config, steps);
+        let mut world = run_within(limits, Cooldown, config, steps);
         world.deliver(configured(last), Fate::Arrives);
         world.calm(40, ms(10));
         let owner = &world.owner;
@@ -283,9 +301,13 @@ proptest! {
     }
 
     #[test]
-    fn the_same_events_give_the_same_actions(config in config(), steps in vec((step(), fate(), fate()), 1..150)) {
-        let world = run(Cooldown, config, steps);
-        let mut again = Scheduler::new(&Settings::default());
+    fn the_same_events_give_the_same_actions(
+        config in config(),
+        limits in configs::limits(),
+        steps in vec((step(), fate(), fate()), 1..150),
+    ) {
+        let world = run_within(limits.clone(), Cooldown, config, steps);
+        let mut again = Scheduler::new(&settings(limits));
         let mut actions = Vec::new();
         for (now, event) in &world.history {
             again.handle(*now, event.clone(), &mut actions);
@@ -295,8 +317,8 @@ proptest! {
     }
 
     #[test]
-    fn any_events_in_any_order_break_no_rule(events in vec(any_event(), 1..200)) {
-        let mut scheduler = Scheduler::new(&Settings::default());
+    fn any_events_in_any_order_break_no_rule(limits in configs::limits(), events in vec(any_event(), 1..200)) {
+        let mut scheduler = Scheduler::new(&settings(limits));
         let mut now = Timestamp::ZERO;
         let mut out = Vec::new();
         for (wait, event) in events {

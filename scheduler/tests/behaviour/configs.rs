@@ -3,11 +3,14 @@
 
 use proptest::prelude::*;
 use scheduler::{
-    CountRole, Flapping, KpaConfig, Metric, Milli, ScaleConfig, ScaleMode, Staffing, StartSource, StepPolicy,
-    TargetBurst, TargetTracking,
+    CountRole, Flapping, KpaConfig, LimitsConfig, Metric, Milli, NodeConfig, RateLimit, ScaleConfig,
+    ScaleMode, Staffing, StartSource, StepPolicy, TargetBurst, TargetTracking,
 };
 
 use crate::desk::ms;
+
+/// What an instance has.
+pub(crate) const MEMORY: u64 = 100 << 20;
 
 /// For a service of at most `max` instances that take at most `concurrency` requests.
 pub(crate) fn scale(max: u32, concurrency: u32) -> impl Strategy<Value = ScaleConfig> {
@@ -33,6 +36,21 @@ pub(crate) fn scale(max: u32, concurrency: u32) -> impl Strategy<Value = ScaleCo
             }
         },
     )
+}
+
+/// Limits in which a service falls asleep and its requests end all the same.
+pub(crate) fn limits() -> impl Strategy<Value = LimitsConfig> {
+    let starts = prop_oneof![Just(None), (50..200_u64, 1..3_u64).prop_map(Some)];
+    let memory = prop_oneof![Just(None), (2 * MEMORY..5 * MEMORY).prop_map(Some)];
+    (starts, memory, any::<u64>()).prop_map(|(starts, memory_bytes, seed)| LimitsConfig {
+        starts: starts.map(|(per_second, burst)| RateLimit::new(per_second, burst)),
+        node: NodeConfig {
+            memory_bytes,
+            ..NodeConfig::default()
+        },
+        seed,
+        ..LimitsConfig::default()
+    })
 }
 
 pub(crate) fn start_from() -> impl Strategy<Value = StartSource> {

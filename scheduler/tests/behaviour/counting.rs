@@ -316,6 +316,19 @@ fn the_initial_instances_are_started_once_and_then_fall_asleep() {
 }
 
 #[test]
+fn initial_instances_that_do_not_come_in_time_are_not_waited_for() {
+    let scale = ScaleConfig {
+        initial_instances: 2,
+        ..ScaleConfig::default()
+    };
+    let mut desk = Desk::new(scaled(scale));
+    desk.ready(1, 1);
+    assert_eq!(desk.at(9_999).tick(), NOTHING);
+    assert_eq!(desk.at(10_000).tick(), ["stop 2.2", "park 1.2"]);
+    assert_eq!(desk.at(10_010).tick(), NOTHING, "nor tried again");
+}
+
+#[test]
 fn a_count_stays_within_the_bounds() {
     let mut scaled = scaled(steps("in-flight", &["0:1/-5", "1:/5"]));
     (scaled.min_instances, scaled.max_instances) = (1, 3);

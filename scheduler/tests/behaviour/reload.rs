@@ -1,6 +1,9 @@
 //! A configuration that changes while the service runs.
 
-use scheduler::{CountRole, KpaConfig, Milli, ScaleConfig, ScaleMode, ServiceConfig, StepPolicy};
+use scheduler::{
+    CountRole, KpaConfig, LimitsConfig, Milli, RateLimit, ScaleConfig, ScaleMode, Scheduler, ServiceConfig,
+    Settings, StepPolicy, Timestamp,
+};
 
 use crate::desk::{Desk, NOTHING, SERVICE, config, ms};
 
@@ -55,6 +58,38 @@ fn a_higher_minimum_starts_what_is_missing() {
         ..of_generation(2)
     };
     assert_eq!(desk.configure(more), ["start 1.3 restore", "start 2.1 boot"]);
+}
+
+#[test]
+fn a_higher_minimum_starts_no_faster_than_starts_may_come() {
+    let limits = LimitsConfig {
+        starts: Some(RateLimit::new(10, 1)),
+        ..LimitsConfig::default()
+    };
+    let settings = Settings {
+        limits,
+        ..Settings::default()
+    };
+    let mut desk = Desk {
+        scheduler: Scheduler::new(&settings),
+        now: Timestamp::ZERO,
+        actions: Vec::new(),
+    };
+    desk.configure(of_generation(1));
+    let three = ServiceConfig {
+        min_instances: 3,
+        ..of_generation(2)
+    };
+    assert_eq!(desk.configure(three), ["start 1.1 boot"]);
+    let why_not = desk.scheduler.why_not(SERVICE).expect("it is configured");
+    let text = why_not.start.to_string();
+    assert!(
+        text.contains("starts of all nodes are limited to 10/s, 1 at once"),
+        "{text}"
+    );
+    assert_eq!(desk.at(100).tick(), ["start 2.1 boot"]);
+    assert_eq!(desk.at(199).tick(), NOTHING);
+    assert_eq!(desk.at(200).tick(), ["start 3.1 boot"]);
 }
 
 #[test]
