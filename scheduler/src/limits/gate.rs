@@ -292,6 +292,9 @@ impl Gate {
 
     /// The first one in line cannot be served: those behind it go on.
     fn step_aside(&mut self, head: Head, ask: &Ask, blocked: Blocked, now: Timestamp) {
+        if !blocked.is_memory() && !matches!(blocked, Blocked::StartRate { .. }) {
+            self.unkeep(ask.service, now);
+        }
         match blocked {
             Blocked::StartRate {
                 scope: Scope::Tenant(tenant),
@@ -366,13 +369,10 @@ impl Gate {
         if patience_ends > now {
             self.aside.look_at(patience_ends, ask.pinned());
         } else if !self.kept.contains_key(&service) {
-            let kept = self.nodes.with(node, now, |node| match node.kept {
-                Some(_) => false,
-                None => {
-                    node.kept = Some((service, more));
-                    true
-                }
-            });
+            let purpose = ask.purpose;
+            let kept = self
+                .nodes
+                .with(node, now, |node| node.keep(service, more, purpose));
             if kept {
                 self.kept.insert(service, node);
             }

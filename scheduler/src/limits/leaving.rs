@@ -87,7 +87,7 @@ impl Gate {
     /// So many bytes are needed on a node for a start.
     pub(super) fn make_room(&mut self, node: NodeId, bytes: u64, now: Timestamp) {
         let evicts = self.nodes.with(node, now, |node| {
-            node.wanted = bytes;
+            node.wanted = node.wanted.max(bytes);
             node.to_evict() > 0
         });
         if evicts {

@@ -35,6 +35,15 @@ impl Charge {
     }
 }
 
+/// Memory that is kept free for a start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept {
+    pub(crate) service: ServiceId,
+    pub(crate) bytes: u64,
+    /// How far others may use the node.
+    pub(crate) others_until: u64,
+}
+
 /// What a start is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -58,9 +67,11 @@ pub(crate) struct Node {
     starting: u64,
     pub(crate) instances: u32,
     /// Kept free for a start that waited too long.
-    pub(crate) kept: Option<(ServiceId, u64)>,
+    pub(crate) kept: Option<Kept>,
     /// Bytes that a start lacks.
     pub(crate) wanted: u64,
+    /// Went above its high water and not yet below its low water.
+    drains: bool,
     pub(crate) starts: Bucket,
     pub(crate) parks: Bucket,
     pub(crate) pressure: Pressure,
@@ -80,6 +91,7 @@ impl Node {
             instances: 0,
             kept: None,
             wanted: 0,
+            drains: false,
             pressure: Pressure::default(),
             cache: Cache::default(),
         }
@@ -89,6 +101,7 @@ impl Node {
         self.starts.set_limit(config.starts, now);
         self.parks.set_limit(config.park_bytes, now);
         self.config = config;
+        self.watch_water();
     }
 
     pub(crate) fn is_limited(&self) -> bool {
@@ -127,6 +140,7 @@ impl Node {
             self.starting += charge.bytes;
         }
         self.instances += u32::from(charge.is_awake());
+        self.watch_water();
     }
 
     pub(crate) fn subtract(&mut self, charge: Charge) {
@@ -138,6 +152,7 @@ impl Node {
             self.starting -= charge.bytes;
         }
         self.instances -= u32::from(charge.is_awake());
+        self.watch_water();
     }
 
     /// Most memory that may be used once a start for this purpose was granted.
@@ -146,6 +161,20 @@ impl Node {
             Purpose::Min | Purpose::Wake => self.config.capacity(),
             Purpose::New => self.config.high_water(),
         }
+    }
+
+    /// Keeps memory for a start, unless it is kept for another one already. Says whether it does.
+    pub(crate) fn keep(&mut self, service: ServiceId, bytes: u64, purpose: Purpose) -> bool {
+        let is_free = self.kept.is_none();
+        if is_free {
+            let others_until = self.ceiling(purpose).saturating_sub(bytes);
+            self.kept = Some(Kept {
+                service,
+                bytes,
+                others_until,
+            });
+        }
+        is_free
     }
 
     /// Whether an instance that takes `more` bytes may start here.
@@ -169,15 +198,14 @@ impl Node {
         }
         if more > 0 && self.is_limited() {
             let free = self.ceiling(purpose).saturating_sub(self.used());
-            if let Some((holder, kept_bytes)) = self.kept
-                && holder != service
-                && free.saturating_sub(kept_bytes) < more
-                && free >= more
+            let kept = self.kept.filter(|kept| kept.service != service && free >= more);
+            if let Some(Kept { service, bytes, .. }) =
+                kept.filter(|kept| self.used().saturating_add(more) > kept.others_until)
             {
                 return Err(Blocked::Reserved {
                     node: self.id,
-                    service: holder,
-                    kept_bytes,
+                    service,
+                    kept_bytes: bytes,
                 });
             }
             if free < more {
@@ -200,16 +228,24 @@ impl Node {
         }
     }
 
+    fn watch_water(&mut self) {
+        let stays = self.used() - self.used_for(Class::Leaving);
+        if self.is_limited() && stays > self.config.high_water() {
+            self.drains = true;
+        } else if stays <= self.config.low_water() {
+            self.drains = false;
+        }
+    }
+
     /// Bytes that are still to be moved to disk.
     pub(crate) fn to_evict(&self) -> u64 {
         if self.cache.is_empty() {
             return 0;
         }
         let leaving = self.used_for(Class::Leaving);
-        let stays = self.used() - leaving;
-        let above = match self.config.memory_bytes {
-            Some(_) if stays > self.config.high_water() => stays - self.config.low_water(),
-            _ => 0,
+        let above = match self.drains {
+            true => (self.used() - leaving).saturating_sub(self.config.low_water()),
+            false => 0,
         };
         let missing = self.wanted.max(self.pressure.missing(self.total()));
         above.max(missing.saturating_sub(leaving))

@@ -1,0 +1,8 @@
+//! What all services share: never more of it than there is, and everybody gets some.
+
+mod chaos;
+mod cluster;
+mod fairness;
+mod herd;
+mod memory;
+mod nodes;

@@ -1,0 +1,209 @@
+use scheduler::{
+    BrownOut, Event, LimitsConfig, NodeConfig, NodeId, ParkLevel, Phase, ServiceId, Settings, Timestamp,
+};
+
+use crate::cluster::{Cluster, MIB, ms, service};
+
+fn node(memory_mib: u64) -> Settings {
+    Settings {
+        limits: LimitsConfig {
+            node: NodeConfig::with_memory(memory_mib * MIB),
+            ..LimitsConfig::default()
+        },
+        ..Settings::default()
+    }
+}
+
+/// Ten services asleep in RAM, 80 MiB each; the one with number 9 was used most.
+fn asleep(settings: &Settings) -> Cluster {
+    let mut cluster = Cluster::new(settings);
+    for id in 0..10 {
+        cluster.configure(id, service(id % 2, 80 * MIB));
+        for _ in 0..=id {
+            cluster.request(id);
+            cluster.progress_all();
+            cluster.progress_all();
+        }
+        cluster.wait(ms(10));
+        cluster.progress_all();
+    }
+    cluster
+}
+
+fn on_disk(cluster: &Cluster) -> Vec<u64> {
+    let vms = cluster.vms.values();
+    vms.filter(|vm| vm.phase == Phase::Parked && vm.level == ParkLevel::Disk)
+        .map(|vm| vm.service.0)
+        .collect()
+}
+
+#[test]
+fn above_high_water_the_least_used_leave_ram_down_to_low_water_and_no_further() {
+    let mut cluster = asleep(&node(1_000));
+    assert_eq!(on_disk(&cluster), [0; 0], "800 of 1000 is not above 90 %");
+    let mut config = service(0, 80 * MIB);
+    config.min_instances = 2;
+    cluster.configure(20, config);
+    cluster.progress_all();
+    // 960 were used, of which 160 went; 800 are 80 %. The large share of tenant 0 goes first.
+    assert_eq!(on_disk(&cluster), [0, 2]);
+    assert_eq!(cluster.used(NodeId(0)), 800 * MIB);
+    let view = cluster.scheduler.node(NodeId(0)).expect("it is up");
+    assert_eq!((view.reserved_bytes, view.cache_bytes), (160 * MIB, 640 * MIB));
+}
+
+#[test]
+fn what_sleeps_in_ram_makes_room_for_what_has_to_start() {
+    let mut cluster = asleep(&node(900));
+    cluster.configure(20, service(3, 400 * MIB));
+    let request = cluster.request(20);
+    assert!(cluster.starts.len() == 10, "there is no room yet");
+    cluster.run(5);
+    assert!(cluster.admitted.contains_key(&request));
+    assert!(
+        !on_disk(&cluster).contains(&9),
+        "the one used most stays: {:?}",
+        on_disk(&cluster)
+    );
+}
+
+#[test]
+fn wakes_go_above_high_water_where_new_instances_do_not() {
+    let mut cluster = Cluster::new(&node(1_000));
+    cluster.configure(1, service(0, 450 * MIB));
+    cluster.configure(2, service(0, 450 * MIB));
+    cluster.configure(3, service(0, 60 * MIB));
+    cluster.request(1);
+    cluster.request(2);
+    cluster.request(3);
+    assert_eq!(cluster.starts.len(), 2);
+    assert_eq!(
+        cluster
+            .scheduler
+            .blocked(ServiceId(3))
+            .map(|blocked| blocked.to_string())
+            .as_deref(),
+        Some("node 0 has 0 B of 1000 MiB free, 60 MiB needed: an instance has to fall asleep or end")
+    );
+}
+
+#[test]
+fn instances_are_charged_for_what_they_have_and_room_to_grow() {
+    let mut cluster = Cluster::new(&node(1_000));
+    for id in 0..4 {
+        cluster.configure(id, service(0, 400 * MIB));
+        cluster.request(id);
+    }
+    assert_eq!(cluster.starts.len(), 2, "as declared");
+    cluster.progress_all();
+    cluster.forgive();
+    let running: Vec<_> = cluster.vms.iter().map(|(id, vm)| (*id, vm.service)).collect();
+    for (instance, service) in running {
+        cluster.tell(Event::InstanceMemory {
+            service,
+            instance,
+            resident_bytes: 30 * MIB,
+            dirty_bytes: 5 * MIB,
+        });
+    }
+    let view = cluster.scheduler.node(NodeId(0)).expect("it is up");
+    assert_eq!(cluster.starts.len(), 4, "they use less");
+    assert_eq!(view.burst_bytes, 2 * 46 * MIB + 2 * 400 * MIB);
+    assert_eq!(view.starting_bytes, 800 * MIB);
+}
+
+#[test]
+fn the_least_instances_of_a_service_are_never_moved_and_have_memory_kept() {
+    let mut cluster = Cluster::new(&node(1_000));
+    let mut config = service(0, 300 * MIB);
+    config.min_instances = 2;
+    cluster.configure(1, config);
+    cluster.progress_all();
+    assert_eq!(cluster.starts.len(), 2);
+    let first = *cluster.vms.keys().next().expect("it runs");
+    for id in 2..6 {
+        cluster.configure(id, service(1, 100 * MIB));
+    }
+    cluster.request(2);
+    cluster.request(3);
+    cluster.exited(first);
+    // 300 MiB became free: others may not have them.
+    cluster.request(4);
+    cluster.request(5);
+    cluster.run(30);
+    let view = cluster.scheduler.node(NodeId(0)).expect("it is up");
+    assert_eq!(view.reserved_bytes, 600 * MIB);
+}
+
+#[test]
+fn a_brown_out_does_without_one_thing_after_the_other() {
+    let mut cluster = asleep(&Settings::default());
+    let mut pressure = |available| {
+        cluster.tell(Event::MemoryPressure {
+            node: NodeId(0),
+            available_bytes: available * MIB,
+        });
+        let view = cluster.scheduler.node(NodeId(0)).expect("it is up");
+        (view.brown_out, cluster.parks.len())
+    };
+    assert_eq!(pressure(200), (BrownOut::None, 10));
+    assert_eq!(pressure(70), (BrownOut::NoPrewakes, 10));
+    assert_eq!(pressure(50), (BrownOut::ShortKeep, 10));
+    let (step, parks) = pressure(30);
+    assert_eq!(step, BrownOut::EvictCache);
+    assert_eq!(
+        parks, 11,
+        "one that sleeps in RAM goes to disk, to have a tenth of the memory available"
+    );
+    assert_eq!(pressure(10).0, BrownOut::Shed);
+    assert_eq!(
+        pressure(75).0,
+        BrownOut::ShortKeep,
+        "it ends well above where it began"
+    );
+}
+
+#[test]
+fn idle_instances_fall_asleep_earlier_and_deeper_while_memory_is_short() {
+    let mut cluster = Cluster::new(&node(1_000));
+    let mut config = service(0, 100 * MIB);
+    config.cooldown = Some(ms(400));
+    cluster.configure(1, config);
+    cluster.request(1);
+    cluster.progress_all();
+    cluster.progress_all();
+    cluster.tell(Event::MemoryPressure {
+        node: NodeId(0),
+        available_bytes: 40 * MIB,
+    });
+    assert_eq!(
+        cluster.scheduler.next_deadline(),
+        Some(Timestamp::from_millis(100))
+    );
+    cluster.wait(ms(100));
+    assert_eq!(
+        cluster.parks.iter().map(|park| park.2).collect::<Vec<_>>(),
+        [ParkLevel::Disk]
+    );
+}
+
+#[test]
+fn at_the_last_step_only_what_is_important_starts() {
+    let mut cluster = Cluster::new(&node(1_000));
+    for (id, priority) in [(1, 99), (2, 100)] {
+        let mut config = service(0, 10 * MIB);
+        config.resources.priority = priority;
+        cluster.configure(id, config);
+    }
+    cluster.tell(Event::MemoryPressure {
+        node: NodeId(0),
+        available_bytes: 15 * MIB,
+    });
+    let (low, high) = (cluster.request(1), cluster.request(2));
+    assert_eq!(
+        cluster.shed[&low].reason.to_string(),
+        "node 0 has 15 MiB available"
+    );
+    cluster.progress_all();
+    assert!(cluster.admitted.contains_key(&high));
+}

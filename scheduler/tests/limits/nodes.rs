@@ -1,0 +1,129 @@
+use scheduler::{LimitsConfig, NodeConfig, NodeId, RateLimit, ServiceId, Settings};
+
+use crate::cluster::{Cluster, MIB, ms, service, within};
+
+fn cluster(nodes: u64, starts: Option<RateLimit>) -> Cluster {
+    let config = NodeConfig::with_memory(1_000 * MIB);
+    let settings = Settings {
+        limits: LimitsConfig {
+            starts,
+            node: config.clone(),
+            ..LimitsConfig::default()
+        },
+        ..Settings::default()
+    };
+    let mut cluster = Cluster::new(&settings);
+    for id in 1..nodes {
+        cluster.node_up(id, config.clone());
+    }
+    cluster
+}
+
+#[test]
+fn a_service_stays_where_its_snapshot_is_until_there_is_no_room() {
+    let mut cluster = cluster(3, None);
+    cluster.configure(1, service(0, 200 * MIB));
+    for _ in 0..10 {
+        cluster.request(1);
+    }
+    let nodes: Vec<_> = cluster.starts.iter().map(|start| start.node).collect();
+    assert!(nodes[..4].iter().all(|node| *node == nodes[0]), "{nodes:?}");
+    assert!(
+        nodes[4..8]
+            .iter()
+            .all(|node| *node == nodes[4] && *node != nodes[0]),
+        "{nodes:?}"
+    );
+}
+
+#[test]
+fn a_sleeping_instance_wakes_where_it_sleeps() {
+    let mut cluster = cluster(4, None);
+    for id in 0..20 {
+        cluster.configure(id, service(0, 100 * MIB));
+        cluster.request(id);
+    }
+    cluster.run(30);
+    let first: Vec<_> = cluster
+        .starts
+        .iter()
+        .map(|start| (start.instance, start.node))
+        .collect();
+    for id in 0..20 {
+        cluster.request(id);
+    }
+    let again: Vec<_> = cluster.starts[20..]
+        .iter()
+        .map(|start| (start.instance, start.node))
+        .collect();
+    assert_eq!(first, again);
+}
+
+#[test]
+fn what_a_lost_node_had_starts_elsewhere_at_the_rate() {
+    let rate = RateLimit::new(50, 2);
+    let mut cluster = cluster(2, Some(rate));
+    for id in 0..12 {
+        let mut config = service(0, 50 * MIB);
+        config.min_instances = 1;
+        config.cooldown = None;
+        cluster.configure(id, config);
+    }
+    cluster.run(1_000);
+    let lost = cluster.vms.values().filter(|vm| vm.node == NodeId(0)).count();
+    assert!(lost > 0);
+    let before = cluster.starts.len();
+    cluster.node_down(0);
+    assert!(cluster.starts.len() <= before + 2, "not all at once");
+    cluster.run(1_000);
+    assert_eq!(cluster.starts.len(), before + lost);
+    assert!(cluster.vms.values().all(|vm| vm.node == NodeId(1)));
+    let times: Vec<_> = cluster.starts.iter().map(|start| start.at).collect();
+    assert!(within(&times, 50, 2));
+    let why = cluster.scheduler.why(ServiceId(0)).expect("it is configured");
+    assert_eq!(why.failures, 0, "the service has done nothing wrong");
+}
+
+#[test]
+fn requests_wait_while_there_is_no_node_and_go_on_when_there_is() {
+    let mut cluster = cluster(1, None);
+    cluster.configure(1, service(0, 50 * MIB));
+    cluster.node_down(0);
+    let request = cluster.request(1);
+    let blocked = |cluster: &Cluster| {
+        cluster
+            .scheduler
+            .blocked(ServiceId(1))
+            .map(|blocked| blocked.to_string())
+    };
+    assert_eq!(blocked(&cluster).as_deref(), Some("there is no node"));
+    cluster.wait(ms(50));
+    cluster.node_up(5, NodeConfig::default());
+    cluster.progress_all();
+    assert!(cluster.admitted.contains_key(&request));
+    assert!(cluster.scheduler.node(NodeId(0)).is_none());
+}
+
+#[test]
+fn a_smaller_node_gets_nothing_new_until_there_is_room_again() {
+    let mut cluster = cluster(1, None);
+    cluster.forgive();
+    for id in 0..6 {
+        cluster.configure(id, service(0, 200 * MIB));
+    }
+    for id in 0..4 {
+        cluster.request(id);
+    }
+    cluster.tell(scheduler::Event::NodeCapacity {
+        node: NodeId(0),
+        memory_bytes: Some(500 * MIB),
+    });
+    let request = cluster.request(5);
+    assert_eq!(cluster.starts.len(), 4);
+    cluster.run(60);
+    assert!(
+        cluster.admitted.contains_key(&request),
+        "the others fell asleep, and on disk"
+    );
+    assert!(cluster.used(NodeId(0)) <= 500 * MIB);
+}
