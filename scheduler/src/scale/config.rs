@@ -18,7 +18,8 @@ pub struct ScaleConfig {
     /// Requests in flight on each instance above which one more is started; one takes more while that starts, up to
     /// `concurrency`. From 1. Default `u32::MAX`: only a request without a slot starts one.
     pub soft_concurrency: u32,
-    /// How long a new instance serves without being counted in the metric. Default 0.
+    /// How long a new instance serves without being counted in the metric of steps and targets; the other modes measure
+    /// the service as a whole. Default 0.
     pub warm_up: Duration,
     /// How long after a change of the count it is not lowered. Default 0.
     pub cooldown: Duration,

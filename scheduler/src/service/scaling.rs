@@ -229,7 +229,8 @@ impl Service {
     /// A plan as the count and the guard against flapping let it be.
     pub(super) fn adjust_plan(&mut self, cx: &Cx<'_>, mut plan: Plan) -> Plan {
         if self.counts_exactly() {
-            return plan.then(Rung::Park(self.config.park_level), Duration::ZERO);
+            let at_once = plan.then(Rung::Park(self.config.park_level), Duration::ZERO);
+            return at_once.with_prewake(None);
         }
         if let (Some(flapping), Some(scale)) = (&self.config.scale.flapping, &mut self.scale)
             && let Some(break_even) = break_even(plan.basis())

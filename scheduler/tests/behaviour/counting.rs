@@ -1,8 +1,9 @@
 //! Modes that compute a count: what it raises, what it lowers, and what it leaves alone.
 
 use scheduler::{
-    ActionId, CountRole, Epoch, Event, InstanceId, InstanceReport, Inventory, KpaConfig, Metric, Milli,
-    NodeId, Phase, ScaleConfig, ScaleMode, ServiceConfig, Staffing, StepPolicy, TargetTracking,
+    ActionId, Basis, CountRole, Epoch, Event, Idle, InstanceId, InstanceReport, Inventory, KpaConfig, Metric,
+    Milli, NodeId, ParkLevel, Phase, Plan, Policy, Prewake, Rhythm, Rung, ScaleConfig, ScaleMode,
+    ServiceConfig, Staffing, StepPolicy, TargetTracking,
 };
 
 use crate::desk::{Desk, NOTHING, SERVICE, config, ms};
@@ -190,6 +191,36 @@ fn a_target_is_kept_and_left_only_once_the_window_is_over() {
         3,
         "nothing to do for three seconds"
     );
+}
+
+/// Expects somebody 50 ms after an instance may fall asleep.
+struct Prophet;
+
+impl Policy for Prophet {
+    fn plan(&mut self, _: &ServiceConfig, idle: &Idle) -> Plan {
+        let prewake = Prewake::new(idle.now + ms(50), ms(10), Rhythm::default());
+        let plan = Plan::stay(Basis::Cooldown).then(Rung::Park(ParkLevel::Ram), ms(10));
+        plan.with_prewake(Some(prewake))
+    }
+}
+
+#[test]
+fn an_exact_count_is_not_exceeded_for_somebody_who_is_expected() {
+    let at_least = scaled(steps("in-flight", &["5:/1"]));
+    let mut exactly = at_least.clone();
+    exactly.scale.role = CountRole::Exactly;
+    let wakes = |config: ServiceConfig, parks_at: u64| {
+        let mut desk = Desk::awake_with(config, Prophet);
+        assert_eq!(desk.at(parks_at).tick(), ["park 1.2"]);
+        desk.parked(1, 2);
+        desk.at(parks_at + 50).tick()
+    };
+    assert_eq!(
+        wakes(exactly, 1_000),
+        NOTHING,
+        "nothing to do for a second: none is wanted"
+    );
+    assert_eq!(wakes(at_least, 10), ["start 1.3 restore"]);
 }
 
 fn knative() -> ScaleConfig {
