@@ -1,6 +1,6 @@
 //! Measures decisions per second and memory with many services known.
 //!
-//! `cargo run --release -p scheduler --example throughput [SERVICES]`
+//! `cargo run --release -p scheduler --example throughput [SERVICES] [learned]`
 //!
 //! Every service first sleeps. Then requests come to services drawn at random: each wakes an instance, ends, and the
 //! instance falls asleep again, all of it decided by the scheduler.
@@ -8,19 +8,20 @@
 use std::time::{Duration, Instant};
 
 use scheduler::{
-    Action, Command, Event, RequestId, Scheduler, ServiceConfig, ServiceId, Settings, Timestamp, ValidConfig,
+    Action, Command, Cooldown, Event, LearnedSki, Policy, RequestId, Scheduler, ServiceConfig, ServiceId,
+    Settings, Timestamp, ValidConfig,
 };
 
 /// Feeds events and answers every lifecycle command at once; counts both ways.
-struct Loop {
-    scheduler: Scheduler,
+struct Loop<P: Policy> {
+    scheduler: Scheduler<P>,
     now: Timestamp,
     out: Vec<Action>,
     events: u64,
     actions: u64,
 }
 
-impl Loop {
+impl<P: Policy> Loop<P> {
     fn tell(&mut self, event: Event) {
         let mut out = std::mem::take(&mut self.out);
         self.events += 1;
@@ -73,13 +74,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let services: u64 = std::env::args()
         .nth(1)
         .map_or(Ok(100_000), |count| count.parse())?;
+    let learned = std::env::args().nth(2).is_some_and(|policy| policy == "learned");
     let config = ServiceConfig {
-        cooldown: Some(Duration::from_millis(10)),
+        cooldown: (!learned).then_some(Duration::from_millis(10)),
         ..ServiceConfig::default()
     };
-    let config: ValidConfig = config.validate().map_err(|mut problems| problems.remove(0))?;
+    let config = config.validate().map_err(|mut problems| problems.remove(0))?;
+    if learned {
+        measure(LearnedSki::new(), &config, services);
+    } else {
+        measure(Cooldown, &config, services);
+    }
+    Ok(())
+}
+
+fn measure<P: Policy>(policy: P, config: &ValidConfig, services: u64) {
     let mut driver = Loop {
-        scheduler: Scheduler::new(&Settings::default()),
+        scheduler: Scheduler::with_policy(&Settings::default(), policy),
         now: Timestamp::ZERO,
         out: Vec::new(),
         events: 0,
@@ -95,6 +106,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         driver.request(service, 0);
         driver.now = driver.now + Duration::from_millis(10);
         driver.tell(Event::Tick);
+        if let Some(due) = driver.scheduler.next_deadline() {
+            driver.now = driver.now.max(due);
+            driver.tell(Event::Tick);
+        }
     }
     if let (Some(before), Some(after)) = (before, resident_bytes()) {
         println!(
@@ -131,7 +146,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         driver.request(draw(100), request);
     }
     driver.report("admit, end; 100 services that stay awake", began);
-    Ok(())
 }
 
 fn resident_bytes() -> Option<u64> {

@@ -1,6 +1,8 @@
 //! Gaps between uses of an instance, counted in logarithmic bins. Times are whole microseconds.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::mem::take;
 
 /// Bins: four per octave from 1 ms, so that the last begins after 3.3 hours. The first holds all that is shorter.
 pub(crate) const BINS: usize = 96;
@@ -31,7 +33,7 @@ pub(crate) fn bin_of(gap_us: u64) -> usize {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Gaps {
     /// By bin: the bin, and its count in two bytes.
-    counts: Vec<[u8; 3]>,
+    counts: Box<[[u8; 3]]>,
     total: u32,
 }
 
@@ -60,8 +62,7 @@ impl Gaps {
                 write(&mut self.counts[index], count + 1);
             }
             Err(index) => {
-                self.counts.reserve_exact(1);
-                self.counts.insert(index, [bin, 1, 0]);
+                self.counts = inserted(take(&mut self.counts), index, [bin, 1, 0]);
             }
         }
         self.total += 1;
@@ -79,22 +80,31 @@ impl Gaps {
     /// Takes back what [`counts`](Self::counts) gave: bins in order, none empty.
     pub(crate) fn from_counts(counts: impl Iterator<Item = (u8, u16)>) -> Option<Self> {
         let mut gaps = Self::default();
+        let mut list: Vec<[u8; 3]> = Vec::new();
         for (bin, count) in counts {
-            let in_order = gaps.counts.last().is_none_or(|[last, ..]| *last < bin);
+            let in_order = list.last().is_none_or(|[last, ..]| *last < bin);
             if !in_order || usize::from(bin) >= BINS || count == 0 {
                 return None;
             }
             let [low, high] = count.to_le_bytes();
-            gaps.counts.push([bin, low, high]);
+            list.push([bin, low, high]);
             gaps.total += u32::from(count);
         }
-        gaps.counts.shrink_to_fit();
+        gaps.counts = list.into_boxed_slice();
         Some(gaps)
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.counts.capacity() * 3
+        size_of_val(&*self.counts)
     }
+}
+
+/// With one more item, and no room to spare: most lists never grow again.
+pub(crate) fn inserted<T>(list: Box<[T]>, index: usize, item: T) -> Box<[T]> {
+    let mut list = list.into_vec();
+    list.reserve_exact(1);
+    list.insert(index, item);
+    list.into_boxed_slice()
 }
 
 fn read([_, low, high]: &[u8; 3]) -> u16 {

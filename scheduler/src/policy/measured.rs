@@ -1,9 +1,12 @@
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::mem::take;
 
 use crate::action::StartKind;
 use crate::config::ServiceConfig;
 use crate::ladder::{Costs, Rung};
 use crate::policy::Seen;
+use crate::policy::gaps::inserted;
 use crate::policy::slopes::micros;
 
 /// Running estimates of the median and the 95th percentile, in microseconds: each value moves them by a share of
@@ -15,6 +18,8 @@ pub(crate) struct Quantiles {
     pub(crate) p95_us: u32,
     /// Values seen, at most 255.
     pub(crate) seen: u8,
+    /// What it is about.
+    pub(crate) kind: u8,
 }
 
 impl Quantiles {
@@ -52,7 +57,7 @@ fn toward(from: u32, to: u32, by: u32) -> u32 {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Measured {
     /// By what it is about; only what was seen.
-    list: Vec<(u8, Quantiles)>,
+    list: Box<[Quantiles]>,
 }
 
 /// Kinds of times: waking from each rung, then entering each.
@@ -77,16 +82,20 @@ impl Measured {
             Seen::Parked { level, took, .. } => (enter_kind(Rung::Park(level)), took),
             Seen::Level { .. } | Seen::Waited { .. } => return,
         };
-        if config.ladder.costs == Costs::Pinned {
+        // Without such a rung that decides nothing.
+        let stops = kind == wake_kind(Rung::Stop) && config.ladder.stop.is_none();
+        if config.ladder.costs == Costs::Pinned || stops {
             return;
         }
-        match self.list.binary_search_by_key(&kind, |(kind, _)| *kind) {
-            Ok(index) => self.list[index].1.add(micros(took)),
+        match self.list.binary_search_by_key(&kind, |quantiles| quantiles.kind) {
+            Ok(index) => self.list[index].add(micros(took)),
             Err(index) => {
-                let mut first = Quantiles::default();
+                let mut first = Quantiles {
+                    kind,
+                    ..Quantiles::default()
+                };
                 first.add(micros(took));
-                self.list.reserve_exact(1);
-                self.list.insert(index, (kind, first));
+                self.list = inserted(take(&mut self.list), index, first);
             }
         }
     }
@@ -108,21 +117,21 @@ impl Measured {
     }
 
     fn find(&self, kind: u8) -> Option<Quantiles> {
-        let found = self.list.binary_search_by_key(&kind, |(kind, _)| *kind).ok()?;
-        Some(self.list[found].1)
+        let found = self.list.binary_search_by_key(&kind, |quantiles| quantiles.kind);
+        found.ok().map(|index| self.list[index])
     }
 
-    pub(crate) fn list(&self) -> &[(u8, Quantiles)] {
+    pub(crate) fn list(&self) -> &[Quantiles] {
         &self.list
     }
 
     /// Takes back what [`list`](Self::list) gave: kinds in order.
-    pub(crate) fn from_list(list: Vec<(u8, Quantiles)>) -> Option<Self> {
-        let sound = list.is_sorted_by(|(a, _), (b, _)| a < b)
-            && list
-                .iter()
-                .all(|(kind, q)| *kind < KINDS && q.p50_us <= q.p95_us && q.seen > 0);
-        sound.then_some(Self { list })
+    pub(crate) fn from_list(list: Vec<Quantiles>) -> Option<Self> {
+        let sound = |q: &Quantiles| q.kind < KINDS && q.p50_us <= q.p95_us && q.seen > 0;
+        let sound = list.is_sorted_by(|a, b| a.kind < b.kind) && list.iter().all(sound);
+        sound.then(|| Self {
+            list: list.into_boxed_slice(),
+        })
     }
 }
 

@@ -9,7 +9,9 @@ use crate::time::Timestamp;
 /// Intervals that are told apart.
 pub(crate) const BEATS: usize = 4;
 /// Intervals seen, together, before all counts are halved: so soon a changed interval counts more than the old one.
-const MEMORY: u32 = 64;
+const MEMORY: u8 = 64;
+/// Intervals that are enough to tell that there is no rhythm.
+const HEARD: u32 = 48;
 /// Missed in a row, after which nobody is woken,
 const MOST_MISSES: u8 = 3;
 /// until so many calls in a row came when an instance would have been awake.
@@ -20,23 +22,43 @@ const BUDGET: u64 = 4;
 /// Calls this many wakes apart or less are one call.
 const BURST_WAKES: u64 = 8;
 
+/// Unit of an interval.
+const UNIT_US: u64 = 32;
+
 /// An interval between calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Beat {
-    pub(crate) after_us: u64,
+    /// In units of 32 µs, up to 38 hours.
+    pub(crate) after: u32,
     /// How far calls stray from it to either side.
     pub(crate) spread_us: u32,
     /// How often it was seen.
-    pub(crate) count: u16,
+    pub(crate) count: u8,
+}
+
+impl Beat {
+    fn after_us(self) -> u64 {
+        u64::from(self.after) * UNIT_US
+    }
+
+    fn set_after_us(&mut self, after_us: u64) {
+        self.after = u32::try_from(after_us / UNIT_US).unwrap_or(u32::MAX);
+    }
 }
 
 /// When somebody is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
     pub(crate) from_us: u64,
-    pub(crate) until_us: u64,
+    pub(crate) hold_us: u32,
     /// Whether an instance is woken, or this is only to see how it would have been.
     pub(crate) active: bool,
+}
+
+impl Window {
+    fn until_us(self) -> u64 {
+        self.from_us + u64::from(self.hold_us)
+    }
 }
 
 /// Who is expected next.
@@ -59,11 +81,11 @@ pub(crate) struct Periodic {
     pub(crate) beat_us: u64,
     pub(crate) beats: [Beat; BEATS],
     /// Intervals that were none of these.
-    pub(crate) others: u16,
+    pub(crate) others: u8,
     pub(crate) misses: u8,
     pub(crate) hits: u8,
     /// What waking in vain has cost, less what hits earned; never less than nothing.
-    pub(crate) spent_us: u64,
+    pub(crate) spent_us: u32,
     /// The window that is next or now, and the one after it.
     pub(crate) window: Option<Window>,
     pub(crate) next: Option<Window>,
@@ -74,21 +96,37 @@ pub(crate) struct Periodic {
 
 impl Periodic {
     /// Intervals that are remembered at most.
-    pub(crate) const MOST_SEEN: u32 = MEMORY;
+    pub(crate) const MOST_SEEN: u8 = MEMORY;
     /// Expected calls that are counted at most.
     pub(crate) const MOST_JUDGED: u16 = 1_000;
 
+    /// After the first call.
+    pub(crate) fn new(called_us: u64) -> Self {
+        Self {
+            called_us,
+            beat_us: called_us,
+            ..Self::default()
+        }
+    }
+
+    /// Whether so much was heard that there would be an interval by now, and there is none.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        let seen = self.seen();
+        let most = self.beats.iter().map(|beat| u32::from(beat.count)).max();
+        seen > HEARD && most.unwrap_or(0) < seen / 8
+    }
+
     /// Somebody called while no instance was needed. What it cost to be awake for them, if that was done.
     pub(crate) fn called(&mut self, at_us: u64, slopes: &Slopes) -> Option<u64> {
-        let (wake_us, miss_us) = costs(slopes)?;
+        let (_, miss_us) = costs(slopes)?;
         let last_us = core::mem::replace(&mut self.called_us, at_us);
-        if last_us == 0 || at_us < self.beat_us {
-            // The first call, or the clock was set back.
+        if at_us < self.beat_us {
+            // The clock was set back.
             self.beat_us = at_us;
             (self.window, self.next) = (None, None);
             return None;
         }
-        if at_us.saturating_sub(last_us) <= wake_us.saturating_mul(BURST_WAKES) {
+        if is_burst(at_us.saturating_sub(last_us), slopes) {
             return None;
         }
         let woken_us = self.judge(at_us, miss_us);
@@ -102,8 +140,9 @@ impl Periodic {
             if at_us < window.from_us {
                 continue;
             }
-            let hit = at_us <= window.until_us;
-            let idle_us = at_us.min(window.until_us) - window.from_us;
+            let hit = at_us <= window.until_us();
+            let idle_us = at_us.min(window.until_us()) - window.from_us;
+            let idle = saturated(idle_us);
             self.judged = self.judged.saturating_add(1);
             if self.judged == Self::MOST_JUDGED {
                 (self.judged, self.met) = (500, self.met / 2);
@@ -114,12 +153,14 @@ impl Periodic {
                     self.misses = 0;
                 }
                 self.met += 1;
-                self.spent_us = self.spent_us.saturating_sub(miss_us.saturating_sub(idle_us));
+                self.spent_us = self
+                    .spent_us
+                    .saturating_sub(saturated(miss_us).saturating_sub(idle));
                 woken_us = window.active.then_some(idle_us);
             } else {
                 (self.misses, self.hits) = (self.misses.saturating_add(1), 0);
                 if window.active {
-                    self.spent_us = self.spent_us.saturating_add(idle_us);
+                    self.spent_us = self.spent_us.saturating_add(idle);
                 }
             }
         }
@@ -130,23 +171,24 @@ impl Periodic {
         let gap_us = at_us.saturating_sub(self.beat_us);
         let tolerance_us = (miss_us / 2).min(gap_us / 8).max(1_000);
         let nearest = self.beats.iter_mut().filter(|beat| beat.count > 0);
-        let nearest = nearest.min_by_key(|beat| beat.after_us.abs_diff(gap_us));
-        match nearest.filter(|beat| beat.after_us.abs_diff(gap_us) <= tolerance_us) {
+        let nearest = nearest.min_by_key(|beat| beat.after_us().abs_diff(gap_us));
+        match nearest.filter(|beat| beat.after_us().abs_diff(gap_us) <= tolerance_us) {
             Some(beat) => {
-                let off_us = beat.after_us.abs_diff(gap_us);
+                let after_us = beat.after_us();
+                let off_us = after_us.abs_diff(gap_us);
                 let count = u64::from(beat.count);
                 let phase = off_us / count.clamp(2, 8);
                 let center = off_us / (count + 1).min(32);
-                let due_us = self.beat_us + beat.after_us;
-                if gap_us >= beat.after_us {
+                let due_us = self.beat_us + after_us;
+                if gap_us >= after_us {
                     self.beat_us = due_us + phase;
-                    beat.after_us += center;
+                    beat.set_after_us(after_us + center);
                 } else {
                     self.beat_us = due_us - phase;
-                    beat.after_us -= center;
+                    beat.set_after_us(after_us - center);
                 }
                 let decay = if beat.count < 8 { 4 } else { 32 };
-                let off = u32::try_from(off_us).unwrap_or(u32::MAX);
+                let off = saturated(off_us);
                 beat.spread_us = off.max(beat.spread_us - beat.spread_us / decay);
                 beat.count += 1;
             }
@@ -154,18 +196,20 @@ impl Periodic {
                 let strays = self
                     .beats
                     .iter()
-                    .any(|beat| beat.after_us > gap_us && u32::from(beat.count) * 2 > self.seen());
-                self.add(Beat {
-                    after_us: gap_us,
-                    spread_us: u32::try_from(tolerance_us / 2).unwrap_or(u32::MAX),
+                    .any(|beat| beat.after_us() > gap_us && u32::from(beat.count) * 2 > self.seen());
+                let mut beat = Beat {
+                    after: 0,
+                    spread_us: saturated(tolerance_us / 2),
                     count: 1,
-                });
+                };
+                beat.set_after_us(gap_us);
+                self.add(beat);
                 if !strays {
                     self.beat_us = at_us;
                 }
             }
         }
-        if self.seen() >= MEMORY {
+        if self.seen() >= u32::from(MEMORY) {
             for beat in &mut self.beats {
                 beat.count = beat.count.div_ceil(2);
             }
@@ -199,13 +243,16 @@ impl Periodic {
         let mut first: Option<(Window, Expectation)> = None;
         for beat in self.beats.iter().filter(|beat| beat.count > 0) {
             let spread_us = u64::from(beat.spread_us);
-            let at_us = self.beat_us + beat.after_us;
+            let at_us = self.beat_us + beat.after_us();
             let from_us = at_us.saturating_sub(spread_us + guard_us + slow_wake_us);
             let hold_us = 2 * (spread_us + guard_us) + slow_wake_us;
             if from_us <= now_us || first.is_some_and(|(window, _)| window.from_us <= from_us) {
                 continue;
             }
-            let no_sooner = self.beats.iter().filter(|other| other.after_us >= beat.after_us);
+            let no_sooner = self
+                .beats
+                .iter()
+                .filter(|other| other.after_us() >= beat.after_us());
             let no_sooner: u64 = no_sooner.map(|other| u64::from(other.count)).sum();
             let permille = 1_000 * u64::from(beat.count) / (no_sooner + u64::from(self.others) + 1);
             let hit_us = slow_wake_us + guard_us + spread_us;
@@ -215,15 +262,15 @@ impl Periodic {
             }
             let judged = u64::from(self.judged).max(1);
             let basis = Rhythm {
-                period_us: beat.after_us,
+                period_us: beat.after_us(),
                 jitter_us: beat.spread_us,
                 hits_permille: u16::try_from(1_000 * u64::from(self.met) / judged).unwrap_or(1_000),
             };
             let (at, hold) = (Duration::from_micros(from_us), Duration::from_micros(hold_us));
             let window = Window {
                 from_us,
-                until_us: from_us + hold_us,
-                active: self.misses < MOST_MISSES && self.spent_us + hold_us <= BUDGET * miss_us,
+                hold_us: saturated(hold_us),
+                active: self.misses < MOST_MISSES && u64::from(self.spent_us) + hold_us <= BUDGET * miss_us,
             };
             let expectation = Expectation {
                 prewake: Prewake::new(Timestamp::ZERO + at, hold, basis),
@@ -235,7 +282,7 @@ impl Periodic {
         }
         let now = self
             .window
-            .filter(|window| window.from_us <= now_us && now_us <= window.until_us);
+            .filter(|window| window.from_us <= now_us && now_us <= window.until_us());
         (self.window, self.next) = match now {
             Some(now) => (Some(now), first.map(|(window, _)| window)),
             None => (first.map(|(window, _)| window), None),
@@ -250,6 +297,15 @@ impl Periodic {
             self.window = None;
         }
     }
+}
+
+/// Whether calls so far apart are one call.
+pub(crate) fn is_burst(gap_us: u64, slopes: &Slopes) -> bool {
+    costs(slopes).is_none_or(|(wake_us, _)| gap_us <= wake_us.saturating_mul(BURST_WAKES))
+}
+
+fn saturated(us: u64) -> u32 {
+    u32::try_from(us).unwrap_or(u32::MAX)
 }
 
 /// To wake from the first rung, and to be found there.

@@ -207,45 +207,64 @@ impl Slopes {
     }
 
     /// The bins at whose beginning it is cheapest to enter each state, for gaps of these weights; [`NEVER`] where that
-    /// is after all of them.
+    /// is when the lower envelope does, or later. Costs are in thousandths here.
     pub(crate) fn cheapest(&self, gaps: &Weights, wait_permille: u64) -> Bins {
         let states = self.all();
+        let last = states.len() - 1;
+        let found = |index: usize| {
+            let miss = match index {
+                0 => 0,
+                _ => 1_000 * u128::from(states[index].miss(self.beta, wait_permille)),
+            };
+            // What is spared where somebody is expected.
+            (
+                miss,
+                miss.saturating_sub(1_000 * u128::from(gaps.expected_cost_us)),
+            )
+        };
+        let mut found_at = [(0, 0); MOST];
+        for (index, found_at) in found_at.iter_mut().enumerate().take(states.len()) {
+            *found_at = found(index);
+        }
+        // From there on the instance is in the deepest state in any case.
+        let horizon = (bin_of(states[last].from_us) + 1).min(BINS);
+        let mut longer: u128 = gaps.weight[horizon..].iter().copied().map(u128::from).sum();
+        let expected: u128 = gaps.expected[horizon..].iter().copied().map(u128::from).sum();
         let mut ahead = [0_u128; MOST];
+        for (index, ahead) in ahead.iter_mut().enumerate() {
+            let enter_us = if index == last { 0 } else { states[last].enter_us };
+            let (miss, spared) = found_at[last];
+            *ahead = longer * (miss + 1_000 * u128::from(enter_us)) - expected * spared;
+        }
         let mut choice = [[0_u8; MOST]; BINS];
-        let mut longer = 0_u128;
-        for bin in (0..BINS).rev() {
-            let here = u128::from(gaps.weight[bin]);
+        for bin in (0..horizon).rev() {
+            let (here, expected) = (u128::from(gaps.weight[bin]), u128::from(gaps.expected[bin]));
             let width = u128::from(upper_us(bin) - lower_us(bin));
             let time = here * width / 2 + longer * width;
+            longer += here;
             let mut stay = [u128::MAX; MOST];
             for (index, state) in states.iter().enumerate() {
-                let miss = if index > 0 {
-                    let expected = u128::from(gaps.expected[bin]).min(here);
-                    let miss = u128::from(state.miss(self.beta, wait_permille));
-                    (here - expected) * miss + expected * miss.min(u128::from(gaps.expected_cost_us))
-                } else {
-                    0
-                };
-                stay[index] = u128::from(state.rate) * time / 1_000 + miss + ahead[index];
+                let (miss, spared) = found_at[index];
+                stay[index] = u128::from(state.rate) * time + here * miss - expected * spared + ahead[index];
             }
-            longer += here;
             // From the deepest: a tie goes to the deeper state.
-            for index in (0..states.len()).rev() {
+            for index in (0..=last).rev() {
                 let mut best = (stay[index], index);
                 for (deeper, state) in states.iter().enumerate().skip(index + 1) {
-                    let cost = stay[deeper].saturating_add(u128::from(state.enter_us) * longer);
+                    let enter = 1_000 * u128::from(state.enter_us) * longer;
+                    let cost = stay[deeper].saturating_add(enter);
                     if cost <= best.0 {
                         best = (cost, deeper);
                     }
                 }
                 ahead[index] = best.0;
-                choice[bin][index] = u8::try_from(best.1).unwrap_or(u8::MAX);
+                choice[bin][index] = u8::try_from(best.1).unwrap_or(NEVER);
             }
         }
         let mut bins = [NEVER; MOST];
         bins[0] = 0;
         let mut state = 0;
-        for (bin, choice) in choice.iter().enumerate() {
+        for (bin, choice) in choice.iter().enumerate().take(horizon) {
             let next = usize::from(choice[state]);
             bins[state + 1..=next].fill(u8::try_from(bin).unwrap_or(NEVER));
             state = next;

@@ -1,12 +1,14 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::mem::{replace, take};
 
 use crate::config::ServiceConfig;
 use crate::policy::gaps::Gaps;
+use crate::policy::gaps::inserted;
 use crate::policy::learned::hedge::Hedge;
 use crate::policy::learned::level::{Kept, Level, clamp, group_of};
 use crate::policy::measured::Measured;
-use crate::policy::periodic::Periodic;
+use crate::policy::periodic::{Periodic, is_burst};
 use crate::policy::slopes::{Bins, Slopes};
 use crate::policy::{Basis, Bound, Idle, Observation, Plan, Seen};
 use crate::time::Timestamp;
@@ -18,7 +20,7 @@ pub(crate) const MOST_OPEN: usize = 32;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Learner {
     /// By group.
-    pub(crate) levels: Vec<Level>,
+    pub(crate) levels: Box<[Level]>,
     /// When the levels that are not needed now were needed last, in microseconds: the highest first. A pool that
     /// never parks, so that gaps are seen whatever is done.
     pub(crate) open: Vec<u64>,
@@ -27,6 +29,10 @@ pub(crate) struct Learner {
     pub(crate) hedge: Hedge,
     pub(crate) measured: Measured,
     pub(crate) periodic: Option<Box<Periodic>>,
+    /// The last call while there is no `periodic`, in microseconds; 0: none.
+    pub(crate) called_us: u64,
+    /// Calls until somebody may be periodic again.
+    pub(crate) rest: u8,
     /// The prices for which the levels worked out their bins.
     pub(crate) priced: u32,
 }
@@ -63,8 +69,7 @@ impl Learner {
         let slopes = self.slopes(config);
         let mut woken_us = None;
         if before == 0 {
-            let periodic = self.periodic.get_or_insert_default();
-            woken_us = periodic.called(at_us, &slopes);
+            woken_us = self.called(at_us, &slopes);
         }
         let mut first = self.first.take();
         for level in before + 1..=after {
@@ -86,6 +91,24 @@ impl Learner {
         }
     }
 
+    /// Somebody called. Who calls at random is not listened to for a while.
+    fn called(&mut self, at_us: u64, slopes: &Slopes) -> Option<u64> {
+        let last_us = replace(&mut self.called_us, at_us);
+        if self.periodic.is_none() && last_us > 0 && !is_burst(at_us.saturating_sub(last_us), slopes) {
+            self.rest = self.rest.saturating_sub(1);
+            if self.rest == 0 {
+                self.periodic = Some(Box::new(Periodic::new(last_us)));
+            }
+        }
+        let periodic = self.periodic.as_mut()?;
+        let woken_us = periodic.called(at_us, slopes);
+        if periodic.is_hopeless() {
+            self.periodic = None;
+            self.rest = u8::MAX;
+        }
+        woken_us
+    }
+
     pub(crate) fn plan(&mut self, config: &ServiceConfig, idle: &Idle) -> Plan {
         let slopes = self.slopes(config);
         let group = group_of(idle.level);
@@ -96,7 +119,7 @@ impl Learner {
             self.levels.iter_mut().for_each(Level::outdate);
         }
         if self.levels[index].is_stale() {
-            let mut level = core::mem::replace(&mut self.levels[index], Level::new(group));
+            let mut level = replace(&mut self.levels[index], Level::new(group));
             let others = self.levels.iter().map(|level| &level.gaps);
             let all: Vec<&Gaps> = others.chain([&level.gaps]).collect();
             let weights = level.weights(&all);
@@ -148,7 +171,7 @@ impl Learner {
         let levels: usize = self.levels.iter().map(|level| level.gaps.heap_bytes()).sum();
         size_of::<Self>()
             + levels
-            + self.levels.capacity() * size_of::<Level>()
+            + size_of_val(&*self.levels)
             + self.open.capacity() * size_of::<u64>()
             + size_of_val(self.measured.list())
             + self.periodic.as_ref().map_or(0, |_| size_of::<Periodic>())
@@ -162,8 +185,7 @@ impl Learner {
         match self.levels.binary_search_by_key(&group, |level| level.group) {
             Ok(index) => index,
             Err(index) => {
-                self.levels.reserve_exact(1);
-                self.levels.insert(index, Level::new(group));
+                self.levels = inserted(take(&mut self.levels), index, Level::new(group));
                 index
             }
         }

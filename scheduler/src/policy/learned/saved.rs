@@ -64,6 +64,8 @@ pub(crate) fn restore(bytes: &[u8]) -> Result<BTreeMap<ServiceId, Box<Learner>>,
 
 fn save_learner(w: &mut Writer<'_>, learner: &Learner) {
     w.u32(learner.priced);
+    w.u64(learner.called_us);
+    w.u8(learner.rest);
     w.count(learner.levels.len());
     for level in &learner.levels {
         w.u8(level.group);
@@ -89,8 +91,8 @@ fn save_learner(w: &mut Writer<'_>, learner: &Learner) {
         .into_iter()
         .for_each(|sum| w.u64(sum));
     w.count(learner.measured.list().len());
-    for (kind, quantiles) in learner.measured.list() {
-        w.u8(*kind);
+    for quantiles in learner.measured.list() {
+        w.u8(quantiles.kind);
         w.u32(quantiles.p50_us);
         w.u32(quantiles.p95_us);
         w.u8(quantiles.seen);
@@ -104,14 +106,19 @@ fn save_learner(w: &mut Writer<'_>, learner: &Learner) {
 fn restore_learner(r: &mut Reader<'_>) -> Result<Learner, RestoreError> {
     let mut learner = Learner {
         priced: r.u32()?,
+        called_us: r.u64()?,
+        rest: r.u8()?,
         ..Learner::default()
     };
+    r.require(learner.called_us <= LAST_US, "the time of a call")?;
+    let mut levels: Vec<Level> = Vec::new();
     for _ in 0..r.u8()? {
         let level = restore_level(r)?;
-        let in_order = learner.levels.last().is_none_or(|last| last.group < level.group);
+        let in_order = levels.last().is_none_or(|last| last.group < level.group);
         r.require(in_order, "the order of levels")?;
-        learner.levels.push(level);
+        levels.push(level);
     }
+    learner.levels = levels.into_boxed_slice();
     let open = usize::from(r.u8()?);
     r.require(open <= MOST_OPEN, "the number of open gaps")?;
     for _ in 0..open {
@@ -128,13 +135,12 @@ fn restore_learner(r: &mut Reader<'_>) -> Result<Learner, RestoreError> {
     };
     let mut measured = Vec::new();
     for _ in 0..r.u8()? {
-        let kind = r.u8()?;
-        let quantiles = Quantiles {
+        measured.push(Quantiles {
+            kind: r.u8()?,
             p50_us: r.u32()?,
             p95_us: r.u32()?,
             seen: r.u8()?,
-        };
-        measured.push((kind, quantiles));
+        });
     }
     learner.measured = r.sound(Measured::from_list(measured), "a measured cost")?;
     let has_periodic = r.u8()?;
@@ -190,21 +196,21 @@ fn save_periodic(w: &mut Writer<'_>, periodic: &Periodic) {
     w.u64(periodic.called_us);
     w.u64(periodic.beat_us);
     for beat in &periodic.beats {
-        w.u64(beat.after_us);
+        w.u32(beat.after);
         w.u32(beat.spread_us);
-        w.u16(beat.count);
+        w.u8(beat.count);
     }
-    w.u16(periodic.others);
+    w.u8(periodic.others);
     w.u8(periodic.misses);
     w.u8(periodic.hits);
-    w.u64(periodic.spent_us);
+    w.u32(periodic.spent_us);
     w.u16(periodic.judged);
     w.u16(periodic.met);
     for window in [periodic.window, periodic.next] {
         w.u8(window.map_or(0, |window| 1 + u8::from(window.active)));
         if let Some(window) = window {
             w.u64(window.from_us);
-            w.u64(window.until_us);
+            w.u32(window.hold_us);
         }
     }
 }
@@ -219,22 +225,18 @@ fn restore_periodic(r: &mut Reader<'_>) -> Result<Periodic, RestoreError> {
     r.require(moments <= LAST_US, "the time of a call")?;
     for index in 0..BEATS {
         let beat = Beat {
-            after_us: r.u64()?,
+            after: r.u32()?,
             spread_us: r.u32()?,
-            count: r.u16()?,
+            count: r.u8()?,
         };
-        let sound = beat.after_us <= LAST_US && u32::from(beat.count) <= Periodic::MOST_SEEN;
-        r.require(sound, "an interval")?;
+        r.require(beat.count <= Periodic::MOST_SEEN, "a count of intervals")?;
         periodic.beats[index] = beat;
     }
-    periodic.others = r.u16()?;
-    r.require(
-        u32::from(periodic.others) <= Periodic::MOST_SEEN,
-        "a count of intervals",
-    )?;
+    periodic.others = r.u8()?;
+    r.require(periodic.others <= Periodic::MOST_SEEN, "a count of intervals")?;
     periodic.misses = r.u8()?;
     periodic.hits = r.u8()?;
-    periodic.spent_us = r.u64()?;
+    periodic.spent_us = r.u32()?;
     periodic.judged = r.u16()?;
     periodic.met = r.u16()?;
     let judged = periodic.met <= periodic.judged && periodic.judged < Periodic::MOST_JUDGED;
@@ -252,10 +254,9 @@ fn restore_window(r: &mut Reader<'_>) -> Result<Option<Window>, RestoreError> {
     }
     let window = Window {
         from_us: r.u64()?,
-        until_us: r.u64()?,
+        hold_us: r.u32()?,
         active: kind == 2,
     };
-    let sound = window.from_us <= window.until_us && window.until_us <= LAST_US;
-    r.require(sound, "when somebody is expected")?;
+    r.require(window.from_us <= LAST_US, "when somebody is expected")?;
     Ok(Some(window))
 }
