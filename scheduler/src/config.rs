@@ -77,7 +77,8 @@ pub enum StartSource {
     Image,
     /// A snapshot of the service: restore; if that fails, boot.
     Snapshot,
-    /// The oldest instance of the service that runs: clone it; if there is none, or that fails, boot.
+    /// The oldest instance of the service that runs on the node: clone it; if there is none, or that fails, boot. One that
+    /// sleeps is woken instead.
     Instance,
 }
 

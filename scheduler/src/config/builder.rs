@@ -72,10 +72,13 @@ impl ServiceConfigBuilder {
         self
     }
 
-    /// When the service may fall asleep.
+    /// When the service may fall asleep. `Off` makes the minimum 1, unless it is higher.
     pub fn scale_to_zero(mut self, when: ScaleToZero) -> Self {
         match when {
-            ScaleToZero::Off => self.0.cooldown = Some(Duration::MAX),
+            ScaleToZero::Off => {
+                self.0.min_instances = self.0.min_instances.max(1);
+                self.0.cooldown = Some(Duration::MAX);
+            }
             ScaleToZero::OnDemand => self.0.connections = OpenConnections::KeepAwake,
             ScaleToZero::Idle => self.0.connections = OpenConnections::ParkWhenQuiet,
         }
@@ -181,6 +184,7 @@ mod tests {
     fn scale_to_zero_is_what_the_names_say() {
         let with = |when| ServiceConfig::builder().scale_to_zero(when).into_config();
         assert_eq!(with(ScaleToZero::Off).cooldown, Some(Duration::MAX));
+        assert_eq!(with(ScaleToZero::Off).min_instances, 1);
         assert_eq!(
             with(ScaleToZero::OnDemand).connections,
             OpenConnections::KeepAwake

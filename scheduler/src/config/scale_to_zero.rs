@@ -6,7 +6,7 @@ use core::str::FromStr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ScaleToZero {
-    /// `off`: never.
+    /// `off`: never; one instance is awake always.
     Off,
     /// `on`: once no request is in flight and no connection is open.
     OnDemand,

@@ -54,7 +54,7 @@ pub enum CountRole {
     #[default]
     AtLeast,
     /// So many are awake. Requests wait for them, except that the first one wakes a service that sleeps; what is idle above
-    /// it falls asleep at once.
+    /// it falls asleep at once, whatever the policy and a pinned cooldown say.
     Exactly,
 }
 
