@@ -105,6 +105,22 @@ pub struct StartConfig {
     pub retry_first: Duration,
     /// Longest pause. At least `retry_first`. Default 10 s.
     pub retry_cap: Duration,
+    /// Whether an instance that ended by itself is replaced although nobody waits. Default: always.
+    pub restart: Restart,
+}
+
+/// Whether one of `min_instances` that ended by itself is replaced, after the pause. Where it is not, that is made up
+/// for when the service is configured again; requests start what they need all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Restart {
+    /// However it ended.
+    #[default]
+    Always,
+    /// Unless it said that it was done.
+    OnFailure,
+    /// Never.
+    Never,
 }
 
 impl Default for ServiceConfig {
@@ -154,6 +170,7 @@ impl Default for StartConfig {
             attempts: 3,
             retry_first: Duration::from_millis(10),
             retry_cap: Duration::from_secs(10),
+            restart: Restart::default(),
         }
     }
 }

@@ -114,6 +114,15 @@ pub enum Event {
         /// Epoch of the last command the owner had for it.
         epoch: Epoch,
     },
+    /// The instance ended by itself and is gone, and all is well: it was done. What was saved of it is gone too.
+    InstanceFinished {
+        /// The service.
+        service: ServiceId,
+        /// The instance.
+        instance: InstanceId,
+        /// Epoch of the last command the owner had for it.
+        epoch: Epoch,
+    },
     /// What an instance used lately. Once at least in each interval of a scale mode that follows it.
     Usage {
         /// The service.
@@ -189,6 +198,7 @@ impl Event {
             | Self::InstanceParked { service, .. }
             | Self::ParkRefused { service, .. }
             | Self::InstanceExited { service, .. }
+            | Self::InstanceFinished { service, .. }
             | Self::Usage { service, .. }
             | Self::InstanceMemory { service, .. }
             | Self::Inventory(Inventory { service, .. }) => Some(*service),

@@ -7,6 +7,7 @@ extern crate alloc;
 extern crate std;
 
 mod action;
+mod breaker;
 mod config;
 mod context;
 mod deployment;
@@ -36,7 +37,7 @@ mod why_not;
 
 pub use action::{Action, Command, ParkLevel, StartKind};
 pub use config::{
-    OpenConnections, QueueConfig, ResourceConfig, ScaleToZero, ServiceConfig, ServiceConfigBuilder,
+    OpenConnections, QueueConfig, ResourceConfig, Restart, ScaleToZero, ServiceConfig, ServiceConfigBuilder,
     StartConfig, StartSource, UnknownScaleToZero, ValidConfig,
 };
 pub use context::ClockFaults;

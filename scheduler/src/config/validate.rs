@@ -115,6 +115,7 @@ mod tests {
                 attempts: 0,
                 retry_first: Duration::from_micros(10),
                 retry_cap: Duration::ZERO,
+                ..StartConfig::default()
             },
             ..ServiceConfig::default()
         };

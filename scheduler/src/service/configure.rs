@@ -20,6 +20,7 @@ impl Service {
             self.uncharge_all(cx);
         }
         self.config = config;
+        self.forgone = 0;
         if recharge {
             self.recharge_all(cx);
         }

@@ -43,6 +43,9 @@ impl Service {
         }
         plan.lengthen(cx.shared.gate.jitter());
         plan.shorten(self.hurry(cx, instance));
+        if let Some(until) = self.sleepless_until().filter(|_| runs) {
+            plan.not_before(until.saturating_since(since));
+        }
         if needed == 0 {
             self.expect(cx, plan.prewake().map(|prewake| (prewake, since)));
         }

@@ -35,6 +35,9 @@ impl Service {
         if self.standing == Standing::Removed || self.backoff.is_some_and(|until| until > now) {
             return None;
         }
+        if self.is_probing() {
+            return None;
+        }
         let called = self
             .fleet
             .first_called()
@@ -128,7 +131,10 @@ impl Service {
                 self.start(cx, parked, StartKind::Restore, ask, reason);
                 Some(parked)
             }
-            None => self.start_new(cx, self.source(node), (ask, node), reason),
+            None => {
+                let kind = self.way_to_start(self.source(node), cx.now());
+                self.start_new(cx, kind, (ask, node), reason)
+            }
         }
     }
 
@@ -164,7 +170,7 @@ impl Service {
     fn start(&mut self, cx: &mut Cx<'_>, id: InstanceId, kind: StartKind, ask: &Ask, reason: Reason) {
         let key = TimerKey::Instance(self.id, id);
         let deadline = cx.now() + self.config.start.timeout;
-        let Some((epoch, node)) = self.fleet.update(id, |instance| {
+        let Some((epoch, node, from)) = self.fleet.update(id, |instance| {
             let from = match instance.state {
                 State::Parked { level, .. } => Some(level),
                 _ => None,
@@ -174,10 +180,11 @@ impl Service {
             instance.for_min = ask.purpose == Purpose::Min;
             instance.epoch = instance.epoch.next();
             cx.shared.timers.set(key, &mut instance.timer, Some(deadline));
-            (instance.epoch, instance.node)
+            (instance.epoch, instance.node, from)
         }) else {
             return;
         };
+        self.tries(id, kind, from);
         cx.shared.gate.started(ask, node, cx.shared.now);
         self.recharge(cx, id);
         let command = Command::Start {

@@ -1,7 +1,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::action::StartKind;
+use crate::action::{ParkLevel, StartKind};
 use crate::context::Cx;
 use crate::ids::InstanceId;
 use crate::instance::{Instance, State};
@@ -17,8 +17,8 @@ impl Service {
             return;
         };
         match instance.state {
-            State::Starting { kind, .. } => self.start_failed(cx, id, kind),
-            State::Running { .. } | State::Parking { .. } => self.failed(cx),
+            State::Starting { kind, from } => self.start_failed(cx, id, kind, from),
+            State::Running { .. } | State::Parking { .. } => self.died(cx),
             State::Parked { .. } | State::Stopping => self.dispatch(cx),
         }
     }
@@ -27,6 +27,7 @@ impl Service {
     pub(super) fn forget(&mut self, cx: &mut Cx<'_>, id: InstanceId) -> Option<Box<Instance>> {
         self.cancel_park(cx, id);
         self.set_charge(cx, id, None);
+        self.forget_try(id);
         let mut instance = self.fleet.remove(id)?;
         let key = TimerKey::Instance(self.id, id);
         cx.shared.timers.set(key, &mut instance.timer, None);
@@ -47,12 +48,20 @@ impl Service {
     }
 
     /// A start failed or was given up. After a restore or a clone an instance is booted at once, if one is still wanted.
-    pub(super) fn start_failed(&mut self, cx: &mut Cx<'_>, failed: InstanceId, kind: StartKind) {
-        match kind {
-            StartKind::Boot => self.failed(cx),
-            StartKind::Restore => self.boot_instead(cx, Reason::RestoreFailed { failed }),
-            StartKind::Clone { of } => self.boot_instead(cx, Reason::CloneFailed { failed, of }),
-        }
+    pub(super) fn start_failed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        failed: InstanceId,
+        kind: StartKind,
+        from: Option<ParkLevel>,
+    ) {
+        let reason = match kind {
+            StartKind::Boot => return self.failed(cx),
+            StartKind::Restore => Reason::RestoreFailed { failed },
+            StartKind::Clone { of } => Reason::CloneFailed { failed, of },
+        };
+        self.way_failed(cx, from);
+        self.boot_instead(cx, reason);
     }
 
     fn boot_instead(&mut self, cx: &mut Cx<'_>, reason: Reason) {
@@ -63,13 +72,9 @@ impl Service {
     }
 
     /// Nothing starts for a while; and who waits is told so, once that was tried often enough.
-    fn failed(&mut self, cx: &mut Cx<'_>) {
-        self.failures = self.failures.saturating_add(1);
-        let (failures, backoff) = (self.failures, self.config.start.backoff(self.failures));
-        let until = cx.now() + backoff;
-        cx.shared
-            .timers
-            .set(TimerKey::Backoff(self.id), &mut self.backoff, Some(until));
+    pub(super) fn failed(&mut self, cx: &mut Cx<'_>) {
+        let backoff = self.pause(cx);
+        let failures = self.failures;
         let index = self.fleet.index();
         let hope = index.serving + index.arriving + index.parking;
         if failures >= self.config.start.attempts && hope == 0 {

@@ -18,6 +18,7 @@ impl Service {
 
     pub(super) fn ready(&mut self, cx: &mut Cx<'_>, id: InstanceId) {
         self.observe_start(cx, id);
+        self.start_worked(id);
         let now = cx.now();
         if let Some(scaler) = self.scaler() {
             scaler.instance_ready(now, id);
@@ -65,7 +66,7 @@ impl Service {
                     cx.shared.timers.set(key, &mut instance.timer, Some(deadline));
                 });
             }
-            State::Starting { kind, .. } => {
+            State::Starting { kind, from } => {
                 self.stop(
                     cx,
                     id,
@@ -73,7 +74,7 @@ impl Service {
                         after: self.config.start.timeout,
                     },
                 );
-                self.start_failed(cx, id, kind);
+                self.start_failed(cx, id, kind, from);
             }
             State::Running { idle_since: Some(_) } | State::Parked { .. } => self.descend(cx, id),
             State::Running { idle_since: None } | State::Parking { .. } | State::Stopping => {}

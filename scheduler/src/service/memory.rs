@@ -135,10 +135,7 @@ impl Service {
     pub(super) fn reserve_min(&mut self, cx: &mut Cx<'_>) {
         let index = self.fleet.index();
         let missing = match self.standing {
-            Standing::Offered => {
-                let min_instances = self.config.min_instances;
-                min_instances.saturating_sub(index.serving + index.arriving)
-            }
+            Standing::Offered => self.min_awake().saturating_sub(index.serving + index.arriving),
             Standing::Removed => 0,
         };
         let bytes = self

@@ -14,6 +14,7 @@ mod prewake;
 mod reconcile;
 mod requests;
 mod scaling;
+mod troubles;
 mod waiting;
 mod why_not;
 
@@ -32,6 +33,7 @@ use crate::reason::Reason;
 use crate::requests::Requests;
 use crate::service::prewake::Expected;
 use crate::service::scaling::Scale;
+use crate::service::troubles::Troubles;
 use crate::time::Timestamp;
 use crate::timers::TimerKey;
 
@@ -55,6 +57,10 @@ pub(crate) struct Service {
     failures: u32,
     /// No start before; the slot of its timer.
     backoff: Option<Timestamp>,
+    /// Ways to start that failed lately; `None` while there are none.
+    troubles: Option<Box<Troubles>>,
+    /// Of `min_instances`, those that ended and are not replaced.
+    forgone: u32,
     /// Places in line for starts that have to wait for a limit.
     tickets: u32,
     /// Where an instance ran last.
@@ -87,6 +93,8 @@ impl Service {
             requests: Requests::default(),
             failures: 0,
             backoff: None,
+            troubles: None,
+            forgone: 0,
             tickets: 0,
             near: None,
             reserved_bytes: 0,
@@ -137,6 +145,7 @@ impl Service {
                 self.park_refused(cx, instance, epoch, last_activity);
             }
             Event::InstanceExited { instance, epoch, .. } => self.instance_exited(cx, instance, epoch),
+            Event::InstanceFinished { instance, epoch, .. } => self.instance_finished(cx, instance, epoch),
             Event::Usage { instance, cpu, .. } => self.usage(cx, instance, cpu),
             Event::InstanceMemory {
                 instance,

@@ -45,10 +45,7 @@ impl Service {
             let count = scale.scaler.as_ref().map_or(0, |scaler| scaler.count().desired);
             count.max(scale.initial)
         });
-        self.config
-            .min_instances
-            .max(wanted)
-            .min(self.config.max_instances)
+        self.min_awake().max(wanted).min(self.config.max_instances)
     }
 
     /// The computed count, if there is one.
@@ -69,7 +66,7 @@ impl Service {
     /// Why there should be one more, if fewer are awake than are to be.
     pub(super) fn below_least(&self) -> Option<Reason> {
         let index = self.fleet.index();
-        let (awake, min_instances) = (index.serving + index.arriving, self.config.min_instances);
+        let (awake, min_instances) = (index.serving + index.arriving, self.min_awake());
         let wanted = self.least_awake();
         if awake >= wanted {
             return None;
@@ -176,13 +173,13 @@ impl Service {
             scale.tick = None;
         }
         self.watch_initial(cx);
+        let bounds = (self.min_awake(), self.config.max_instances);
         let Some(scale) = &mut self.scale else { return };
         let Some(scaler) = &mut scale.scaler else { return };
         let serves =
             |instance: &&Instance| matches!(instance.state, State::Running { .. }) && !instance.draining;
         let serving = self.fleet.iter().filter(serves);
         scaler.sync(now, serving.map(|instance| (instance.id, instance.in_flight)));
-        let bounds = (self.config.min_instances, self.config.max_instances);
         let has_changed = scaler.tick(&self.config.scale, now, awake, bounds);
         if let Some(interval) = self.config.scale.mode.interval() {
             let next = Some(now + interval);

@@ -54,7 +54,7 @@ impl Service {
 
     fn ask_for(&self, gate: &Gate, purpose: Purpose, spot: Spot) -> Ask {
         let index = self.fleet.index();
-        let below_min = index.serving + index.arriving < self.config.min_instances;
+        let below_min = index.serving + index.arriving < self.min_awake();
         Ask {
             service: self.id,
             tenant: self.config.resources.tenant,

@@ -112,7 +112,7 @@ impl Service {
     /// What sets how many are awake at least, if it is not the minimum.
     pub(super) fn least_basis(&self) -> Option<CountBasis> {
         let least = self.least_awake();
-        if least <= self.config.min_instances {
+        if least <= self.min_awake() {
             return None;
         }
         Some(match self.count() {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use scheduler::{
     Action, Command, Epoch, Event, InstanceId, InstanceReport, Inventory, NodeConfig, NodeId, ParkLevel,
-    Phase, RequestId, ResourceConfig, Scheduler, ServiceConfig, ServiceId, Settings, TenantId, Timestamp,
+    Phase, RequestId, ResourceConfig, Scheduler, ServiceConfig, ServiceId, Settings, StartKind, TenantId,
+    Timestamp,
 };
 
 pub(crate) const MIB: u64 = 1 << 20;
@@ -41,6 +42,8 @@ pub(crate) struct Vm {
     pub(crate) epoch: Epoch,
     pub(crate) phase: Phase,
     pub(crate) level: ParkLevel,
+    /// How it was started last.
+    pub(crate) kind: StartKind,
     pub(crate) in_flight: BTreeSet<RequestId>,
 }
 
@@ -267,7 +270,7 @@ impl Cluster {
                 instance,
                 epoch,
                 node,
-                ..
+                kind,
             } => {
                 let vm = self.vms.entry(instance).or_insert_with(|| Vm {
                     service,
@@ -275,10 +278,11 @@ impl Cluster {
                     epoch,
                     phase: Phase::Starting,
                     level: ParkLevel::Ram,
+                    kind,
                     in_flight: BTreeSet::new(),
                 });
                 assert_eq!(vm.node, node, "it sleeps elsewhere: {action}");
-                (vm.epoch, vm.phase) = (epoch, Phase::Starting);
+                (vm.epoch, vm.phase, vm.kind) = (epoch, Phase::Starting, kind);
                 let memory = *self.nodes.get(&node).expect("the node is up");
                 if let Some(memory) = memory.filter(|_| self.strict) {
                     let used = self.used(node);

@@ -6,3 +6,4 @@ mod fairness;
 mod herd;
 mod memory;
 mod nodes;
+mod restarts;
