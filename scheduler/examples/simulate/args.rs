@@ -57,13 +57,17 @@ pub(crate) struct Args {
     pub(crate) live: bool,
 
     /// With --live or --chaos: how often each kind of fault happens, from 0 to 0.2: notifications and commands lost, doubled, late;
-    /// starts that fail, instances and hosts that die, clocks that jump [default: 0]
+    /// starts that fail, instances and nodes that die, clocks that jump [default: 0]
     #[arg(long, value_name = "SHARE", value_parser = fault_share)]
     pub(crate) faults: Option<f64>,
 
     /// With --live: cores that starts and requests share, from 1 [default: as many as are wanted]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..), requires = "live")]
     pub(crate) cores: Option<u32>,
+
+    /// With --live: most starts a second, from 1, a tenth of them at once [default: no limit]
+    #[arg(long, value_name = "STARTS", value_parser = clap::value_parser!(u64).range(1..), requires = "live")]
+    pub(crate) start_rate: Option<u64>,
 
     /// Print JSON instead of tables
     #[arg(long)]

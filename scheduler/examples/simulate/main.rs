@@ -16,6 +16,7 @@ use scheduler::sim::{
     Anchor, Arrivals, Chaos, Chart, Contender, Faults, Json, LiveConfig, Recording, Row, Study, Table, Trace,
     check,
 };
+use scheduler::{LimitsConfig, RateLimit, Settings};
 
 use crate::args::Args;
 use crate::progress::Progress;
@@ -93,6 +94,15 @@ fn study(args: &Args) -> Result<Vec<Row>> {
         live: args.live.then(|| LiveConfig {
             faults: Faults::all(args.faults.unwrap_or(0.0)),
             cores: args.cores,
+            settings: Settings {
+                limits: LimitsConfig {
+                    starts: args
+                        .start_rate
+                        .map(|rate| RateLimit::new(rate, rate.div_ceil(10))),
+                    ..LimitsConfig::default()
+                },
+                ..Settings::default()
+            },
             seed: args.seed,
             ..LiveConfig::default()
         }),

@@ -1,4 +1,5 @@
 //! Policies and the scheduler over whole traces, in the simulator.
 
 mod bar;
+mod cron;
 mod split;

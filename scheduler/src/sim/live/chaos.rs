@@ -6,11 +6,13 @@ use super::config::LiveConfig;
 use super::faults::Faults;
 use super::run::{LiveCounts, run_live};
 use crate::action::ParkLevel;
-use crate::config::{ServiceConfig, StartSource, ValidConfig};
+use crate::config::{ResourceConfig, ServiceConfig, StartSource, ValidConfig};
 use crate::event::Event;
 use crate::ids::ServiceId;
 use crate::ladder::{Dial, LadderConfig, RungCost};
+use crate::limits::{LimitsConfig, NodeConfig, RateLimit};
 use crate::policy::LearnedSki;
+use crate::scheduler::Settings;
 use crate::sim::random::{Random, micros};
 use crate::sim::trace::{ServiceTrace, Trace, TracedRequest};
 
@@ -35,6 +37,9 @@ const REQUESTS_PER_CONFIG: usize = 500;
 const MAX_WAIT: Duration = Duration::from_secs(5);
 /// and has ended after this, whatever was lost.
 const DEADLINE_US: u64 = 30_000_000;
+const NODES: u64 = 3;
+const NODE_INSTANCES: u64 = 12;
+const INSTANCE_BYTES: u64 = 64 << 20;
 const INVENTORY_US: u64 = 1_000_000;
 
 impl Chaos {
@@ -59,6 +64,15 @@ impl Chaos {
             check_every: 1,
             seed: self.seed,
             script: changes(&trace, &mut random),
+            nodes: NODES,
+            settings: Settings {
+                limits: LimitsConfig {
+                    starts: Some(RateLimit::new(400, 40)),
+                    node: NodeConfig::with_memory(NODE_INSTANCES * INSTANCE_BYTES),
+                    ..LimitsConfig::default()
+                },
+                ..Settings::default()
+            },
             ..LiveConfig::default()
         };
         let first = |_: &_| config(&mut Random::new(self.seed));
@@ -102,6 +116,10 @@ fn config(random: &mut Random) -> ValidConfig {
         max_instances,
         min_instances: small(3).min(max_instances),
         concurrency: 1 + small(4),
+        resources: ResourceConfig {
+            memory_bytes: INSTANCE_BYTES,
+            ..ResourceConfig::default()
+        },
         cooldown: (small(2) == 0).then(|| Duration::from_millis(30 + u64::from(small(200)))),
         park_level: ParkLevel::Ram,
         ladder: LadderConfig {

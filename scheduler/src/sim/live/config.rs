@@ -16,8 +16,8 @@ pub struct LiveConfig {
     pub park_us: u64,
     /// Cores that starts and requests share; `None`: as many as are wanted. Default `None`.
     pub cores: Option<u32>,
-    /// Hosts on which instances are; each can be lost. Default 4.
-    pub hosts: u64,
+    /// Nodes, each as [`limits.node`](crate::LimitsConfig::node) of the settings says; each can be lost. Default 1.
+    pub nodes: u64,
     /// What goes wrong. Default: nothing.
     pub faults: Faults,
     /// How often the scheduler is told what there is, in microseconds, if anything can go wrong. Default 5 s.
@@ -43,7 +43,7 @@ impl Default for LiveConfig {
             cold_start_spread: 0.0,
             park_us: 0,
             cores: None,
-            hosts: 4,
+            nodes: 1,
             faults: Faults::default(),
             inventory_us: 5_000_000,
             deadline_us: 35_000_000,

@@ -13,8 +13,8 @@ pub struct Faults {
     pub failed_start: f64,
     /// A running instance dies, at the end of a request.
     pub death: f64,
-    /// A host is lost with all that is on it, at an inventory.
-    pub host_loss: f64,
+    /// A node is lost with all that is on it, at an inventory; two seconds later it is back.
+    pub node_loss: f64,
     /// The clock that the scheduler is told goes back for one reading, or ahead for good.
     pub clock_jump: f64,
 }
@@ -28,7 +28,7 @@ impl Faults {
             late: probability,
             failed_start: probability,
             death: probability,
-            host_loss: probability,
+            node_loss: probability,
             clock_jump: probability,
         }
     }

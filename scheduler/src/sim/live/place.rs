@@ -13,6 +13,8 @@ pub(super) struct Place {
     pub(super) vms: BTreeMap<InstanceId, Vm>,
     /// Requests held, and since when.
     pub(super) waiting: BTreeMap<RequestId, u64>,
+    /// Memory of an instance.
+    pub(super) memory_bytes: u64,
     /// Requests that came so far.
     pub(super) arrived: u64,
     /// Requests served, refused, or lost with their instance.
@@ -26,6 +28,7 @@ pub(super) struct Place {
 /// One instance as it really is.
 #[derive(Debug)]
 pub(super) struct Vm {
+    pub(super) node: NodeId,
     pub(super) epoch: Epoch,
     pub(super) phase: Phase,
     pub(super) awake_since: Option<u64>,
@@ -34,11 +37,12 @@ pub(super) struct Vm {
 }
 
 impl Place {
-    pub(super) fn new(service: ServiceId, horizon_ns: u64) -> Self {
+    pub(super) fn new(service: ServiceId, memory_bytes: u64, horizon_ns: u64) -> Self {
         Self {
             service,
             vms: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            memory_bytes,
             arrived: 0,
             ended: 0,
             awake_ns: 0,
@@ -58,14 +62,22 @@ impl Place {
         self.arrived == self.ended + self.waiting.len() as u64 + in_flight.len() as u64
     }
 
+    /// Memory of its instances on a node that are awake.
+    pub(super) fn awake_bytes(&self, node: NodeId) -> u64 {
+        let awake = |vm: &&Vm| vm.node == node && vm.awake_since.is_some();
+        let count = self.vms.values().filter(awake).count() as u64;
+        count.saturating_mul(self.memory_bytes)
+    }
+
     /// How much of the time from `since` to now counts.
     fn until_horizon(&self, since: u64, now: u64) -> u64 {
         now.min(self.horizon_ns).saturating_sub(since)
     }
 
     /// The instance is awake from now on.
-    pub(super) fn starts(&mut self, id: InstanceId, epoch: Epoch, now: u64) {
+    pub(super) fn starts(&mut self, id: InstanceId, node: NodeId, epoch: Epoch, now: u64) {
         let vm = self.vms.entry(id).or_insert_with(|| Vm {
+            node,
             epoch,
             phase: Phase::Starting,
             awake_since: None,
@@ -123,7 +135,7 @@ impl Place {
     pub(super) fn inventory(&self, as_of: ActionId) -> Event {
         let report = |(instance, vm): (&InstanceId, &Vm)| InstanceReport {
             instance: *instance,
-            node: NodeId(0),
+            node: vm.node,
             epoch: vm.epoch,
             phase: vm.phase,
             in_flight: vm.in_flight.keys().copied().collect(),

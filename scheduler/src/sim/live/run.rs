@@ -8,7 +8,7 @@ use super::world::World;
 use crate::action::Action;
 use crate::config::ValidConfig;
 use crate::event::Event;
-use crate::ids::ServiceId;
+use crate::ids::{NodeId, ServiceId};
 use crate::invariants::Violation;
 use crate::policy::Policy;
 use crate::scheduler::Scheduler;
@@ -32,14 +32,16 @@ pub struct LiveCounts {
     pub lost_in_flight: u64,
     /// Times that an instance was to be parked while it worked; with nothing lost, 0.
     pub busy_parks: u64,
+    /// Starts that went beyond the memory of their node.
+    pub over_budget: u64,
     /// The first rule that was found broken.
     pub violation: Option<Violation>,
 }
 
 impl LiveCounts {
-    /// Whether every request ended in time and no rule was found broken.
+    /// Whether every request ended in time, the budget was kept and no rule was found broken.
     pub fn is_sound(&self) -> bool {
-        self.late == 0 && self.unended == 0 && self.violation.is_none()
+        self.late == 0 && self.unended == 0 && self.over_budget == 0 && self.violation.is_none()
     }
 }
 
@@ -52,12 +54,13 @@ impl fmt::Display for LiveCounts {
             unended,
             lost_in_flight,
             busy_parks,
+            over_budget,
             violation,
         } = self;
         write!(
             f,
             "{events} events, {actions} actions; {late} requests late, {unended} never ended, {lost_in_flight} died with \
-             their instance; {busy_parks} parks of a busy instance; "
+             their instance; {busy_parks} parks of a busy instance, {over_budget} starts over budget; "
         )?;
         match violation {
             None => f.write_str("no rule broken"),
@@ -82,8 +85,13 @@ pub fn run_live<P: Policy>(
     service: impl Fn(&ServiceTrace) -> ValidConfig,
     watch: &mut dyn FnMut(Timestamp, &Event, &[Action]),
 ) -> (Outcome, LiveCounts) {
+    let services: Vec<_> = trace.services.iter().map(service).collect();
+    let memory: Vec<_> = services
+        .iter()
+        .map(|service| service.resources.memory_bytes)
+        .collect();
     let mut live = Live {
-        world: World::new(trace, config),
+        world: World::new(trace, config, &memory),
         scheduler: Scheduler::with_policy(&config.settings, policy),
         clock: Clock::default(),
         out: Vec::new(),
@@ -92,8 +100,12 @@ pub fn run_live<P: Policy>(
         violation: None,
         watch,
     };
-    for (id, traced) in (0..).zip(&trace.services) {
-        let (service, config) = (ServiceId(id), service(traced));
+    for node in 1..config.nodes {
+        let (node, config) = (NodeId(node), config.settings.limits.node.clone());
+        live.tell(Event::NodeUp { node, config });
+    }
+    for (id, config) in (0..).zip(services) {
+        let service = ServiceId(id);
         live.tell(Event::ServiceConfigured { service, config });
     }
     for (at_us, event) in &config.script {
@@ -170,10 +182,9 @@ impl<P: Policy> Live<'_, P> {
 
     fn take_inventory(&mut self) {
         let world = &mut self.world;
-        if world.random.chance(world.config.faults.host_loss) {
-            for event in world.lose_host() {
-                self.notify(event);
-            }
+        if world.random.chance(world.config.faults.node_loss) {
+            let event = world.lose_node();
+            self.notify(event);
         }
         let as_of = self.world.last_action;
         let there = self.world.places.iter().filter(|place| !place.is_empty());
@@ -259,6 +270,7 @@ impl<P: Policy> Live<'_, P> {
             unended: self.world.open(),
             lost_in_flight: self.world.lost_in_flight,
             busy_parks: self.world.busy_parks,
+            over_budget: self.world.over_budget,
             violation: self.violation,
         };
         (self.world.close(), counts)

@@ -4,10 +4,10 @@ use std::vec::Vec;
 use super::agenda::{Agenda, What};
 use super::config::LiveConfig;
 use super::cores::Cores;
-use super::place::Place;
+use super::place::{Place, Vm};
 use crate::action::{Action, Command};
 use crate::event::Event;
-use crate::ids::{ActionId, Epoch, InstanceId, RequestId, ServiceId};
+use crate::ids::{ActionId, Epoch, InstanceId, NodeId, RequestId, ServiceId};
 use crate::instance::Phase;
 use crate::sim::outcome::{Outcome, ServiceOutcome};
 use crate::sim::random::Random;
@@ -30,19 +30,27 @@ pub(super) struct World<'a> {
     pub(super) last_action: ActionId,
     pub(super) late: u64,
     pub(super) lost_in_flight: u64,
+    /// Nodes that are down, and until when.
+    down: BTreeMap<NodeId, u64>,
+    /// Starts that went beyond the memory of a node.
+    pub(super) over_budget: u64,
     /// Instances that were to be parked while they worked.
     pub(super) busy_parks: u64,
 }
 
+/// How long a lost node stays away.
+const DOWN_NS: u64 = 2_000_000_000;
+
 impl<'a> World<'a> {
-    pub(super) fn new(trace: &'a Trace, config: &'a LiveConfig) -> Self {
+    /// `memory_bytes`: of an instance, by service.
+    pub(super) fn new(trace: &'a Trace, config: &'a LiveConfig, memory_bytes: &[u64]) -> Self {
         let horizon_ns = trace.end_us().saturating_mul(1_000);
-        let place = |service| Place::new(ServiceId(service), horizon_ns);
+        let place = |(id, memory_bytes): (u64, &u64)| Place::new(ServiceId(id), *memory_bytes, horizon_ns);
         Self {
             trace,
             config,
             now_ns: 0,
-            places: (0..trace.services.len() as u64).map(place).collect(),
+            places: (0..).zip(memory_bytes).map(place).collect(),
             agenda: Agenda::default(),
             cores: config
                 .cores
@@ -54,6 +62,8 @@ impl<'a> World<'a> {
             last_action: ActionId::default(),
             late: 0,
             lost_in_flight: 0,
+            down: BTreeMap::new(),
+            over_budget: 0,
             busy_parks: 0,
         }
     }
@@ -105,13 +115,27 @@ impl<'a> World<'a> {
         let now = self.now_ns;
         let place = self.places.get_mut(at)?;
         match action.command {
-            Command::Start { instance, epoch, .. } => {
+            Command::Start {
+                instance,
+                epoch,
+                node,
+                ..
+            } => {
+                let service = place.service;
                 if place.vms.get(&instance).is_some_and(|vm| vm.epoch >= epoch) {
                     return None;
                 }
-                place.starts(instance, epoch, now);
+                if self.down.get(&node).is_some_and(|until| *until > now) {
+                    return Some(Event::InstanceFailed {
+                        service,
+                        instance,
+                        epoch,
+                    });
+                }
+                place.starts(instance, node, epoch, now);
                 self.sums[at].starts += 1;
                 self.outcome.add_start(now / 1_000);
+                self.check_budget(node);
                 let takes = self.config.draw_start_ns(&mut self.random);
                 self.work(takes, What::Progress(at, instance, epoch));
                 None
@@ -245,22 +269,30 @@ impl<'a> World<'a> {
         Some(exited(service, instance, epoch))
     }
 
-    /// One of the hosts is lost.
-    pub(super) fn lose_host(&mut self) -> Vec<Event> {
-        let (now, hosts) = (self.now_ns, self.config.hosts.max(1));
-        let lost_host = self.random.below(hosts);
-        let mut events = Vec::new();
+    /// One of the nodes is lost, and comes back empty.
+    pub(super) fn lose_node(&mut self) -> Event {
+        let now = self.now_ns;
+        let node = NodeId(self.random.below(self.config.nodes.max(1)));
         for place in &mut self.places {
-            let here = |(id, vm): (&InstanceId, &super::place::Vm)| {
-                (id.0 % hosts == lost_host).then_some((*id, vm.epoch))
-            };
+            let here = |(id, vm): (&InstanceId, &Vm)| (vm.node == node).then_some(*id);
             let lost: Vec<_> = place.vms.iter().filter_map(here).collect();
-            for (instance, epoch) in lost {
+            for instance in lost {
                 self.lost_in_flight += place.dies(instance, now);
-                events.push(exited(place.service, instance, epoch));
             }
         }
-        events
+        let back = now.saturating_add(DOWN_NS);
+        self.down.insert(node, back);
+        let config = self.config.settings.limits.node.clone();
+        let up = Event::NodeUp { node, config };
+        self.agenda.plan(back, What::Tell(up));
+        Event::NodeDown { node }
+    }
+
+    fn check_budget(&mut self, node: NodeId) {
+        if let Some(memory_bytes) = self.config.settings.limits.node.memory_bytes {
+            let used: u64 = self.places.iter().map(|place| place.awake_bytes(node)).sum();
+            self.over_budget += u64::from(used > memory_bytes);
+        }
     }
 
     /// Requests that have not ended.
