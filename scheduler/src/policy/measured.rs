@@ -142,3 +142,47 @@ fn wake_kind(rung: Rung) -> u8 {
 fn enter_kind(rung: Rung) -> u8 {
     wake_kind(rung).saturating_add(4)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A permutation of 0..1,000 again and again.
+    fn uniform() -> impl Iterator<Item = u64> {
+        (0..20_000_u64).map(|step| 10_000 + step * 617 % 1_000)
+    }
+
+    #[test]
+    fn the_estimates_settle_at_the_median_and_the_95th_percentile() {
+        let mut quantiles = Quantiles::default();
+        uniform().for_each(|value| quantiles.add(value));
+        assert!((10_300..10_700).contains(&quantiles.p50_us), "{quantiles:?}");
+        assert!((10_800..11_100).contains(&quantiles.p95_us), "{quantiles:?}");
+    }
+
+    #[test]
+    fn one_outlier_moves_the_median_little_and_a_change_moves_it_all_the_way() {
+        let mut quantiles = Quantiles::default();
+        (0..50).for_each(|_| quantiles.add(5_000));
+        quantiles.add(10_000_000);
+        assert!(quantiles.p50_us <= 5_200, "{quantiles:?}");
+        (0..200).for_each(|_| quantiles.add(9_000));
+        assert_eq!(quantiles.p50_us, 9_000);
+    }
+
+    #[test]
+    fn only_what_decides_something_is_remembered() {
+        let boot = Seen::Started {
+            kind: StartKind::Boot,
+            from: None,
+            took: core::time::Duration::from_secs(1),
+        };
+        let mut measured = Measured::default();
+        let mut config = ServiceConfig::default();
+        measured.observe(&config, &boot);
+        assert_eq!(measured.wake_us(Rung::Stop), None);
+        config.ladder.stop = Some(crate::ladder::RungCost::STOP);
+        measured.observe(&config, &boot);
+        assert_eq!(measured.wake_us(Rung::Stop), Some(1_000_000));
+    }
+}

@@ -13,7 +13,7 @@ const MEMORY: u8 = 64;
 /// Intervals that are enough to tell that there is no rhythm.
 const HEARD: u32 = 48;
 /// Missed in a row, after which nobody is woken,
-const MOST_MISSES: u8 = 3;
+const MOST_MISSES: u8 = 6;
 /// until so many calls in a row came when an instance would have been awake.
 const SHADOW_HITS: u8 = 2;
 /// What waking in vain may cost beyond what it spared, in misses; a hit earns back what it spared, up to four times
@@ -134,37 +134,51 @@ impl Periodic {
         woken_us
     }
 
+    /// What a call says about the windows there were; what it cost to be awake for it.
     fn judge(&mut self, at_us: u64, miss_us: u64) -> Option<u64> {
-        let mut woken_us = None;
+        self.judge_passed(at_us);
+        let window = self.window.take().or(self.next.take());
+        let Some(window) = window.filter(|window| window.from_us <= at_us) else {
+            self.hits = 0;
+            return None;
+        };
+        let idle_us = at_us - window.from_us;
+        self.count(1);
+        self.hits = self.hits.saturating_add(1);
+        if self.misses < MOST_MISSES || self.hits >= SHADOW_HITS {
+            self.misses = 0;
+        }
+        let spared = saturated(miss_us).saturating_sub(saturated(idle_us));
+        self.spent_us = self.spent_us.saturating_sub(spared);
+        window.active.then_some(idle_us)
+    }
+
+    /// Windows that are over, and nobody came.
+    fn judge_passed(&mut self, now_us: u64) {
         for window in [self.window.take(), self.next.take()].into_iter().flatten() {
-            if at_us < window.from_us {
+            if window.until_us() >= now_us {
+                let slot = if self.window.is_none() {
+                    &mut self.window
+                } else {
+                    &mut self.next
+                };
+                *slot = Some(window);
                 continue;
             }
-            let hit = at_us <= window.until_us();
-            let idle_us = at_us.min(window.until_us()) - window.from_us;
-            let idle = saturated(idle_us);
-            self.judged = self.judged.saturating_add(1);
-            if self.judged == Self::MOST_JUDGED {
-                (self.judged, self.met) = (500, self.met / 2);
-            }
-            if hit {
-                self.hits = self.hits.saturating_add(1);
-                if self.misses < MOST_MISSES || self.hits >= SHADOW_HITS {
-                    self.misses = 0;
-                }
-                self.met += 1;
-                self.spent_us = self
-                    .spent_us
-                    .saturating_sub(saturated(miss_us).saturating_sub(idle));
-                woken_us = window.active.then_some(idle_us);
-            } else {
-                (self.misses, self.hits) = (self.misses.saturating_add(1), 0);
-                if window.active {
-                    self.spent_us = self.spent_us.saturating_add(idle);
-                }
+            self.count(0);
+            self.misses = self.misses.saturating_add(1);
+            if window.active {
+                self.spent_us = self.spent_us.saturating_add(window.hold_us);
             }
         }
-        woken_us
+    }
+
+    fn count(&mut self, met: u16) {
+        self.judged += 1;
+        self.met += met;
+        if self.judged == Self::MOST_JUDGED {
+            (self.judged, self.met) = (self.judged / 2, self.met / 2);
+        }
     }
 
     fn learn(&mut self, at_us: u64, miss_us: u64) {
@@ -239,6 +253,7 @@ impl Periodic {
     /// Who is expected first from now on, if waking an instance for them costs less than it spares.
     pub(crate) fn expect(&mut self, now_us: u64, slopes: &Slopes, slow_wake_us: u64) -> Option<Expectation> {
         let (wake_us, miss_us) = costs(slopes)?;
+        self.judge_passed(now_us);
         let guard_us = wake_us / 16;
         let mut first: Option<(Window, Expectation)> = None;
         for beat in self.beats.iter().filter(|beat| beat.count > 0) {
@@ -280,12 +295,10 @@ impl Periodic {
             };
             first = Some((window, expectation));
         }
-        let now = self
-            .window
-            .filter(|window| window.from_us <= now_us && now_us <= window.until_us());
-        (self.window, self.next) = match now {
-            Some(now) => (Some(now), first.map(|(window, _)| window)),
-            None => (first.map(|(window, _)| window), None),
+        let next = first.map(|(window, _)| window);
+        (self.window, self.next) = match self.window.filter(|window| window.from_us <= now_us) {
+            Some(now) => (Some(now), next),
+            None => (next, None),
         };
         let (window, expectation) = first?;
         window.active.then_some(expectation)

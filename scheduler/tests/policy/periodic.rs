@@ -93,3 +93,24 @@ fn a_caller_by_the_clock_who_stops_is_given_up() {
     let bill = caller.call(Duration::from_secs(86_400), ms(0));
     assert!(bill.woken_in_vain <= 2, "{bill:?}");
 }
+
+#[test]
+fn after_calls_that_did_not_come_nobody_is_woken_until_they_come_again() {
+    let mut caller = Caller::new(LearnedSki::new(), one_rung(ms(5), 20));
+    let minute = Duration::from_secs(60);
+    for _ in 0..10 {
+        caller.call(minute, ms(0));
+    }
+    // Never the same time.
+    let in_vain: Vec<_> = (0..12)
+        .map(|call| caller.call(minute + ms(7_919 * (call + 1)), ms(0)).woken_in_vain)
+        .collect();
+    assert!(in_vain[0] > 0);
+    assert_eq!(in_vain[4..], [0; 8], "{in_vain:?}");
+    let delayed: Vec<_> = (0..12).map(|_| caller.call(minute, ms(0)).delayed).collect();
+    assert!(
+        delayed[..2].contains(&true),
+        "it is not trusted at once: {delayed:?}"
+    );
+    assert_eq!(delayed[6..], [false; 6]);
+}
