@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use scheduler::{
-    Action, Command, Event, RequestId, Scheduler, ServiceConfig, ServiceId, Settings, Timestamp,
+    Action, Command, Event, LimitsConfig, NodeConfig, RateLimit, RequestId, Scheduler, ServiceConfig,
+    ServiceId, Settings, Timestamp,
 };
 
 const SERVICES: u64 = 10_000;
@@ -19,8 +20,8 @@ struct Desk {
 }
 
 impl Desk {
-    fn new() -> Self {
-        let scheduler = Scheduler::new(&Settings::default());
+    fn new(settings: &Settings) -> Self {
+        let scheduler = Scheduler::new(settings);
         let mut desk = Self {
             scheduler,
             now_ms: 0,
@@ -78,15 +79,59 @@ impl Desk {
         });
     }
 
+    /// A request for every service at once: each waits for its start token.
+    fn herd(&mut self) {
+        self.requests += 1;
+        let request = RequestId(self.requests);
+        for service in (1..=SERVICES).map(ServiceId) {
+            self.tell(Event::RequestQueued { service, request });
+        }
+        let mut started = 1;
+        while started < SERVICES {
+            self.now_ms += 1;
+            self.tell(Event::Tick);
+            assert!(!self.actions.is_empty(), "a start each millisecond");
+            started += 1;
+        }
+    }
+
     fn command(&self) -> Option<Command> {
         self.actions.last().map(|action| action.command)
+    }
+}
+
+/// Every limit there is, none of which is reached.
+fn limited() -> Settings {
+    let rate = Some(RateLimit::new(1_000_000_000, 1_000_000_000));
+    Settings {
+        limits: LimitsConfig {
+            starts: rate,
+            park_bytes: rate,
+            node: NodeConfig {
+                starts: rate,
+                ..NodeConfig::with_memory(1 << 50)
+            },
+            ..LimitsConfig::default()
+        },
+        ..Settings::default()
+    }
+}
+
+/// One start each millisecond.
+fn throttled() -> Settings {
+    Settings {
+        limits: LimitsConfig {
+            starts: Some(RateLimit::new(1_000, 1)),
+            ..LimitsConfig::default()
+        },
+        ..Settings::default()
     }
 }
 
 fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("scheduler");
     group.sample_size(50).measurement_time(Duration::from_secs(2));
-    let mut desk = Desk::new();
+    let mut desk = Desk::new(&Settings::default());
     desk.request();
     group.bench_function("request_awake", |bencher| bencher.iter(|| desk.request()));
     group.bench_function("wake_request_park", |bencher| {
@@ -94,6 +139,16 @@ fn bench(criterion: &mut Criterion) {
             desk.request();
             desk.sleep();
         });
+    });
+    let mut desk = Desk::new(&limited());
+    group.bench_function("wake_request_park_limited", |bencher| {
+        bencher.iter(|| {
+            desk.request();
+            desk.sleep();
+        });
+    });
+    group.bench_function("herd_of_10000_waits_and_starts", |bencher| {
+        bencher.iter_batched_ref(|| Desk::new(&throttled()), Desk::herd, BatchSize::LargeInput);
     });
     group.finish();
 }

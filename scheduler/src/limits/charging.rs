@@ -1,7 +1,7 @@
 use crate::ids::{NodeId, TenantId};
 use crate::limits::config::{NodeConfig, TenantConfig};
 use crate::limits::gate::Gate;
-use crate::limits::node::{Charge, Node};
+use crate::limits::node::Charge;
 use crate::limits::pressure::BrownOut;
 use crate::time::Timestamp;
 
@@ -18,7 +18,7 @@ impl Gate {
         if old == new {
             return;
         }
-        let less = self.nodes.with(node, now, |node| {
+        let (less, evicts) = self.nodes.with(node, now, |node| {
             let before = (node.used(), node.instances);
             if let Some(old) = old {
                 node.subtract(old);
@@ -30,7 +30,7 @@ impl Gate {
             if less {
                 node.wanted = 0;
             }
-            less
+            (less, node.to_evict() > 0)
         });
         let bytes = |charge: Option<Charge>| charge.map_or(0, |charge| charge.bytes);
         let awake = |charge: Option<Charge>| u32::from(charge.is_some_and(|charge| charge.is_awake()));
@@ -40,7 +40,7 @@ impl Gate {
             self.aside.freed(node);
             self.rotation.resume(tenant);
         }
-        if self.nodes.find(node).is_some_and(Node::is_limited) {
+        if evicts {
             self.hungry.insert(node);
         }
     }
