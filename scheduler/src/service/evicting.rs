@@ -40,7 +40,6 @@ impl Service {
         let (node, bytes) = (instance.node, instance.charge.map_or(0, |charge| charge.bytes));
         let (tenant, now) = (self.config.resources.tenant, cx.now());
         cx.shared.gate.book_park(tenant, node, bytes, now);
-        self.fleet.update(id, |instance| instance.descent = None);
         self.park(cx, id, ParkLevel::Disk, Reason::MemoryShort { node, bytes });
     }
 

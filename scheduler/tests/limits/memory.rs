@@ -1,5 +1,6 @@
 use scheduler::{
-    BrownOut, Event, LimitsConfig, NodeConfig, NodeId, ParkLevel, Phase, ServiceId, Settings, Timestamp,
+    Action, Basis, BrownOut, Command, Event, Idle, LimitsConfig, NodeConfig, NodeId, ParkLevel, Phase, Plan,
+    Policy, Prewake, RequestId, Rhythm, Rung, Scheduler, ServiceConfig, ServiceId, Settings, Timestamp,
 };
 
 use crate::cluster::{Cluster, MIB, ms, service};
@@ -206,4 +207,83 @@ fn at_the_last_step_only_what_is_important_starts() {
     );
     cluster.progress_all();
     assert!(cluster.admitted.contains_key(&high));
+}
+
+/// Parks after 10 ms, and expects service 1 again 5 ms after that.
+struct Expecting;
+
+impl Policy for Expecting {
+    fn plan(&mut self, _: &ServiceConfig, idle: &Idle) -> Plan {
+        let prewake = Prewake::new(idle.since + ms(15), ms(5), Rhythm::default());
+        Plan::stay(Basis::Cooldown)
+            .then(Rung::Park(ParkLevel::Ram), ms(10))
+            .with_prewake((idle.service == ServiceId(1)).then_some(prewake))
+    }
+}
+
+#[test]
+fn nobody_is_moved_to_disk_who_is_expected_before_it_could_be_restored() {
+    let mut scheduler = Scheduler::with_policy(&node(100), Expecting);
+    let mut tell = |millis, event| -> Vec<Action> {
+        let mut out = Vec::new();
+        scheduler.handle(Timestamp::from_millis(millis), event, &mut out);
+        scheduler.check_invariants().expect("no event breaks a rule");
+        out
+    };
+    let mut answer = |tell: &mut dyn FnMut(u64, Event) -> Vec<Action>, millis, actions: Vec<Action>| {
+        actions
+            .into_iter()
+            .flat_map(|action| {
+                let service = action.service;
+                match action.command {
+                    Command::Start { instance, epoch, .. } => tell(
+                        millis,
+                        Event::InstanceReady {
+                            service,
+                            instance,
+                            epoch,
+                        },
+                    ),
+                    Command::Park { instance, epoch, .. } => tell(
+                        millis,
+                        Event::InstanceParked {
+                            service,
+                            instance,
+                            epoch,
+                            written_bytes: 0,
+                        },
+                    ),
+                    _ => Vec::new(),
+                }
+            })
+            .collect::<Vec<_>>()
+    };
+    let request = RequestId(1);
+    for id in 1..=2 {
+        let service = ServiceId(id);
+        let config = crate::cluster::service(0, 40 * MIB).validate().expect("valid");
+        tell(0, Event::ServiceConfigured { service, config });
+        let start = tell(0, Event::RequestQueued { service, request });
+        answer(&mut tell, 0, start);
+        tell(0, Event::RequestDone { service, request });
+    }
+    let parks = tell(10, Event::Tick);
+    assert_eq!(parks.len(), 2);
+    answer(&mut tell, 10, parks);
+    let service = ServiceId(3);
+    let config = crate::cluster::service(0, 40 * MIB).validate().expect("valid");
+    tell(10, Event::ServiceConfigured { service, config });
+    let moved = tell(10, Event::RequestQueued { service, request });
+    // The first one is as little used and came first.
+    let moved: Vec<_> = moved
+        .iter()
+        .map(|action| (action.service, action.reason.to_string()))
+        .collect();
+    assert_eq!(
+        moved,
+        [(
+            ServiceId(2),
+            String::from("memory of node 0 is short, frees 40 MiB")
+        )]
+    );
 }
