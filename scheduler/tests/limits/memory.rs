@@ -230,7 +230,7 @@ fn nobody_is_moved_to_disk_who_is_expected_before_it_could_be_restored() {
         scheduler.check_invariants().expect("no event breaks a rule");
         out
     };
-    let mut answer = |tell: &mut dyn FnMut(u64, Event) -> Vec<Action>, millis, actions: Vec<Action>| {
+    let answer = |tell: &mut dyn FnMut(u64, Event) -> Vec<Action>, millis, actions: Vec<Action>| {
         actions
             .into_iter()
             .flat_map(|action| {
