@@ -13,8 +13,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use scheduler::sim::{
-    Anchor, Arrivals, Chaos, Chart, Contender, Faults, Json, LiveConfig, Recording, Row, Study, Table, Trace,
-    check,
+    Anchor, Arrivals, Cells, Chaos, Chart, Contender, Faults, Json, LiveConfig, Recording, Row, Study, Table,
+    Trace, check,
 };
 use scheduler::{LimitsConfig, RateLimit, Settings};
 
@@ -49,6 +49,7 @@ fn main() -> Result<ExitCode> {
                 }
             }
         }
+        write!(out, "{}", Cells(&rows))?;
     }
     if let Some(path) = &args.svg {
         let first = rows

@@ -9,7 +9,6 @@ mod plan;
 mod saved;
 mod ski_rental;
 mod slopes;
-mod weights;
 
 pub use basis::{Basis, Bound, BreakEven};
 pub use cooldown::Cooldown;

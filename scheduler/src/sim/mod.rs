@@ -21,6 +21,6 @@ pub use pool::{
     clairvoyant_start, greedy_dual, run_pool,
 };
 pub use random::Random;
-pub use report::{Chart, Json, Table};
+pub use report::{Cells, Chart, Json, Table};
 pub use study::{Contender, Row, Study};
 pub use trace::{Arrivals, Recording, ServiceTrace, Trace, TraceError, TracedRequest};

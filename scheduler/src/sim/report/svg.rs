@@ -15,8 +15,8 @@ pub struct Chart<'a>(pub &'a [Row]);
 const PANEL: (f64, f64) = (300.0, 300.0);
 const LEFT: f64 = 64.0;
 const TOP: f64 = 60.0;
-const GAP: f64 = 26.0;
-const LEGEND: f64 = 200.0;
+const GAP: f64 = 50.0;
+const LEGEND: f64 = 180.0;
 const BOTTOM: f64 = 56.0;
 
 /// Colours that the colour-blind can tell apart (Okabe and Ito), ours first and boldest.
@@ -80,11 +80,16 @@ fn families(rows: &[Row]) -> Vec<&'static str> {
     let mut families = Vec::new();
     for row in rows {
         let family = row.contender.family();
-        if !families.contains(&family) {
+        if is_drawn(row) && !families.contains(&family) {
             families.push(family);
         }
     }
     families
+}
+
+/// Logarithms have no place for nothing.
+fn is_drawn(row: &Row) -> bool {
+    row.waste > 0.0 && row.outcome.mean_wait_us() > 0.0
 }
 
 fn curves(rows: &[&Row], families: &[&'static str]) -> Vec<Curve> {
@@ -94,11 +99,10 @@ fn curves(rows: &[&Row], families: &[&'static str]) -> Vec<Curve> {
         label: row.policy.clone(),
     };
     let curve = |name: &&'static str| {
-        let of_family = rows.iter().filter(|row| row.contender.family() == *name);
-        let mut points: Vec<Point> = of_family
-            .map(point)
-            .filter(|p| p.memory > 0.0 && p.delay_ms > 0.0)
-            .collect();
+        let of_family = rows
+            .iter()
+            .filter(|row| is_drawn(row) && row.contender.family() == *name);
+        let mut points: Vec<Point> = of_family.map(point).collect();
         points.sort_by(|a, b| a.memory.total_cmp(&b.memory));
         Curve { name, points }
     };
@@ -159,7 +163,9 @@ fn panel(
             r#"<text x="{at_x}" y="{at_y}" text-anchor="middle" transform="rotate(-90 {at_x} {at_y})">added delay per request, ms (mean, by memory)</text>"#
         )?;
     }
-    for (curve, colour) in curves.iter().zip(COLOURS.iter().cycle()) {
+    // Ours last, on top of the others.
+    let coloured: Vec<_> = curves.iter().zip(COLOURS.iter().cycle()).collect();
+    for (curve, colour) in coloured.into_iter().rev() {
         draw(f, curve, colour, &x, &y)?;
     }
     Ok(())
@@ -210,4 +216,38 @@ fn legend(f: &mut fmt::Formatter<'_>, left: f64, families: &[&'static str]) -> f
         y += 18.0;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+
+    use super::*;
+    use crate::sim::study::Study;
+    use crate::sim::trace::{ServiceTrace, Trace, TracedRequest};
+
+    #[test]
+    fn a_chart_has_a_panel_for_each_start_time_and_a_name_for_each_curve() {
+        let requests = (0..50).map(|at| TracedRequest {
+            at_us: at * at * 20_000,
+            runs_us: 1_000,
+        });
+        let service = ServiceTrace {
+            name: "s".to_string(),
+            memory_mb: 1.0,
+            requests: requests.collect(),
+        };
+        let trace = Trace {
+            name: "t".to_string(),
+            services: Vec::from([service]),
+        };
+        let rows = Study::default().run(&trace, &|_, _| {});
+        let chart = Chart(&rows).to_string();
+        assert_eq!(chart.matches("a start takes").count(), 3);
+        for name in ["learned (ours)", "fixed keep-alive", "Knative KPA, defaults"] {
+            assert_eq!(chart.matches(&format!(">{name}</text>")).count(), 1, "{name}");
+        }
+        assert!(!chart.contains("NaN") && !chart.contains("inf"), "{chart}");
+        assert!(chart.starts_with("<svg") && chart.trim_end().ends_with("</svg>"));
+    }
 }
