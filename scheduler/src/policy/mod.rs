@@ -9,6 +9,7 @@ mod plan;
 mod saved;
 mod ski_rental;
 mod slopes;
+mod weights;
 
 pub use basis::{Basis, Bound, BreakEven};
 pub use cooldown::Cooldown;

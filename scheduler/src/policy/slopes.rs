@@ -6,7 +6,7 @@ use crate::config::ServiceConfig;
 use crate::ladder::Rung;
 use crate::policy::gaps::{BINS, bin_of, lower_us, upper_us};
 use crate::policy::measured::Measured;
-use crate::policy::periodic::Expectation;
+use crate::policy::weights::Weights;
 use crate::policy::{Basis, BreakEven, Plan};
 
 /// Running, and every rung.
@@ -36,9 +36,11 @@ pub(crate) struct Slope {
 impl Slope {
     /// What it costs to be found there by a request that waits `wait_permille` of the time to wake.
     pub(crate) fn miss(&self, beta: u32, wait_permille: u64) -> u64 {
-        let waits = u128::from(beta) * u128::from(self.wake_us) * u128::from(wait_permille) / 1_000;
-        self.wake_us
-            .saturating_add(u64::try_from(waits).unwrap_or(u64::MAX))
+        let waits = u64::from(beta)
+            .saturating_mul(wait_permille)
+            .saturating_mul(self.wake_us)
+            / 1_000;
+        self.wake_us.saturating_add(waits)
     }
 }
 
@@ -100,8 +102,10 @@ impl Slopes {
             };
             let dearer = (slope.miss(self.beta, 1_000).saturating_add(slope.enter_us))
                 .saturating_sub(top.miss(self.beta, 1_000));
-            let from = u128::from(dearer) * 1_000 / u128::from(saved);
-            slope.from_us = u64::try_from(from).unwrap_or(u64::MAX);
+            slope.from_us = match dearer.checked_mul(1_000) {
+                Some(dearer) => dearer / saved,
+                None => (dearer / saved).saturating_mul(1_000),
+            };
             if self.len == 1 || slope.from_us > top.from_us {
                 break;
             }
@@ -272,36 +276,11 @@ impl Slopes {
     }
 }
 
-/// Gaps by bin, in any unit of weight.
-#[derive(Clone, Debug)]
-pub(crate) struct Weights {
-    pub(crate) weight: [u64; BINS],
-    /// Of those, the ones for which an instance will have been woken in time,
-    pub(crate) expected: [u64; BINS],
-    /// and what that costs.
-    pub(crate) expected_cost_us: u64,
-}
-
-impl Weights {
-    /// The gaps that are over when somebody is expected, about so long from now, are expected.
-    pub(crate) fn expecting(mut self, left_us: u64, expectation: &Expectation) -> Self {
-        let total: u64 = self.weight.iter().sum();
-        let mut share = total / 1_000 * expectation.permille;
-        let bin = bin_of(left_us);
-        for bin in [bin, bin.saturating_sub(1), bin + 1] {
-            let weight = self.weight.get(bin).copied().unwrap_or(0).min(share);
-            if let Some(expected) = self.expected.get_mut(bin) {
-                *expected = weight;
-            }
-            share -= weight;
-        }
-        self.expected_cost_us = expectation.cost_us;
-        self
-    }
-}
-
 fn rent(rate: u64, span_us: u64) -> u64 {
-    u64::try_from(u128::from(rate) * u128::from(span_us) / 1_000).unwrap_or(u64::MAX)
+    match rate.checked_mul(span_us) {
+        Some(cost) => cost / 1_000,
+        None => u64::try_from(u128::from(rate) * u128::from(span_us) / 1_000).unwrap_or(u64::MAX),
+    }
 }
 
 /// Whole microseconds, at most 584,000 years.
