@@ -1,17 +1,19 @@
 //! What `serve` is told: a TOML file, flags over it, and defaults without either.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 /// Configuration of the platform. Every field has a default; unknown fields in a file are refused.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where the service listens. Default `127.0.0.1:8080`.
+    /// Where the service listens; a file may name the host. Default `127.0.0.1:8080`.
+    #[serde(deserialize_with = "listen_field")]
     pub listen: SocketAddr,
     /// Guest memory in MiB, 2 to 524,288. Default 64.
     pub memory_mib: u64,
@@ -59,6 +61,31 @@ impl Default for Config {
     }
 }
 
+/// The address that `text` says, as `HOST:PORT`. A host with several addresses is listened on at its first IPv4 address.
+pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    const EXAMPLES: &str =
+        "write HOST:PORT, for example 127.0.0.1:8080, localhost:8080, or 0.0.0.0:8080 for every network";
+    if let Ok(addr) = text.parse() {
+        return Ok(addr);
+    }
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {}
+        _ => return Err(format!("{text:?} does not say where to listen: {EXAMPLES}")),
+    }
+    let found: Vec<_> = text
+        .to_socket_addrs()
+        .map_err(|error| format!("find the host of {text:?}: {error}; {EXAMPLES}"))?
+        .collect();
+    let first = found.iter().find(|addr| addr.is_ipv4()).or(found.first());
+    first
+        .copied()
+        .ok_or_else(|| format!("{text:?} names a host without an address; {EXAMPLES}"))
+}
+
+fn listen_field<'de, D: Deserializer<'de>>(field: D) -> Result<SocketAddr, D::Error> {
+    listen_address(&String::deserialize(field)?).map_err(D::Error::custom)
+}
+
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -72,8 +99,8 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
-    /// The file is not what it should be; the message names line and column.
-    #[error("configuration {}: {source}", .path.display())]
+    /// The file is not what it should be; the cause names line and column.
+    #[error("configuration {}", .path.display())]
     Parse {
         /// The file.
         path: PathBuf,
@@ -156,6 +183,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::causes::causes;
 
     #[test]
     fn an_empty_file_is_the_default() {
@@ -184,6 +212,36 @@ mod tests {
     }
 
     #[test]
+    fn an_address_to_listen_on_may_be_a_name_and_what_is_none_is_told_with_examples() {
+        let local = "127.0.0.1:8080".parse().unwrap();
+        assert_eq!(listen_address("localhost:8080"), Ok(local));
+        assert_eq!(listen_address("127.0.0.1:8080"), Ok(local));
+        assert!(listen_address("[::1]:0").unwrap().is_ipv6());
+        for wrong in [
+            "8080",
+            ":8080",
+            "localhost",
+            "127.0.0.1",
+            "localhost:",
+            "localhost:99999",
+            "",
+        ] {
+            let message = listen_address(wrong).unwrap_err();
+            assert!(
+                message.contains("for example 127.0.0.1:8080"),
+                "{wrong}: {message}"
+            );
+        }
+        let config: Config = toml::from_str("listen = \"localhost:8080\"").unwrap();
+        assert_eq!(config.listen, local);
+        let error = toml::from_str::<Config>("listen = \":8080\"").unwrap_err();
+        assert!(
+            error.to_string().contains("for example 127.0.0.1:8080"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn every_bad_value_is_named() {
         let config: Config = toml::from_str("memory_mib = 1\ncooldown_ms = 0\nshells = 0").unwrap();
         let message = config.validate().unwrap_err().to_string();
@@ -197,10 +255,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("c.toml");
         std::fs::write(&path, "memory_mib = 64\ncooldwon_ms = 5\n").unwrap();
-        let message = Config::read(&path).unwrap_err().to_string();
-        assert!(
-            message.contains("cooldwon_ms") && message.contains("line 2"),
-            "{message}"
-        );
+        let message = causes(&Config::read(&path).unwrap_err());
+        for part in ["line 2", "unknown field `cooldwon_ms`"] {
+            assert_eq!(message.matches(part).count(), 1, "{message}");
+        }
     }
 }

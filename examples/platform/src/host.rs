@@ -8,6 +8,8 @@ use std::time::Duration;
 use scheduler::InstanceId;
 use tokio::sync::oneshot;
 
+use crate::causes::causes;
+
 /// Makes instances of one service run, and parks them.
 ///
 /// The controller calls it with one command at a time for each instance, and never twice at once for the same one.
@@ -129,19 +131,4 @@ impl HostError {
     pub fn report(&self) -> String {
         causes(self)
     }
-}
-
-/// An error and all its causes in one line, outermost first; a cause whose text the one above repeats is left out.
-pub(crate) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
 }

@@ -13,14 +13,16 @@ use scheduler::{Problem, QueueConfig, ServiceConfig, ServiceId, StartConfig, Sta
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use vmm_core::{Hypervisor, Spare, UserNetConfig, VmConfig};
+use vmm_core::{BootError, Hypervisor, Spare, UserNetConfig, VmConfig};
 
 use crate::config::{Config, ConfigError};
 use crate::controller::{Controller, ServiceSetup, ServiceStatus};
 use crate::front::{Clocks, ServiceActivator, ServiceObserver, TargetGate};
 use crate::host::{HostError, InstanceHost};
+use crate::kernel_file::{self, KernelFileError};
 use crate::micro_vm::{MicroVmHost, MicroVmOptions, TemplateError};
 use crate::phases::WakePhases;
+use crate::scratch::Scratch;
 use crate::wake_clock::WakeClock;
 
 const SERVICE: ServiceId = ServiceId(1);
@@ -42,12 +44,24 @@ pub enum StartError {
     #[error("configuration: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Scaling(Vec<Problem>),
     /// The configuration does not fit the proxy.
-    #[error("configuration: {0}")]
+    #[error("configuration")]
     Limits(#[from] InvalidLimits),
     /// KVM cannot be used.
     #[error(transparent)]
     Hypervisor(#[from] vmm_core::OpenError),
-    /// The kernel or the state directory could not be read or written.
+    /// The configured kernel is of no use.
+    #[error(transparent)]
+    KernelFile(#[from] KernelFileError),
+    /// The guest does not come to serve.
+    #[error("boot {guest}")]
+    Guest {
+        /// Which one.
+        guest: String,
+        /// Why not.
+        #[source]
+        source: TemplateError,
+    },
+    /// A directory or file of the platform's own could not be made.
     #[error("{what} {}", .path.display())]
     File {
         /// What was being done.
@@ -115,7 +129,7 @@ enum Keeper {
     /// The configured one, locked against another platform.
     Lock(#[expect(dead_code, reason = "held for its lock")] File),
     /// One of its own, removed in the end.
-    Scratch(#[expect(dead_code, reason = "held for its removal")] tempfile::TempDir),
+    Scratch(#[expect(dead_code, reason = "held for its removal")] Scratch),
 }
 
 impl Platform {
@@ -140,8 +154,9 @@ impl Platform {
         let addr = listener.local_addr().map_err(listen_error)?;
 
         let (options, keeper) = host_options(&config)?;
+        let guest = config.kernel.clone();
         let host = tokio::task::spawn_blocking(move || {
-            let host = MicroVmHost::new(hypervisor, options)?;
+            let host = MicroVmHost::new(hypervisor, options).map_err(|error| boot_error(guest, error))?;
             host.wait_shells(SHELLS_TIMEOUT).map_err(StartError::Shells)?;
             Ok::<_, StartError>(Arc::new(host))
         })
@@ -265,6 +280,20 @@ impl std::fmt::Debug for Platform {
     }
 }
 
+/// An error of the first boot, with the kernel that it is about.
+fn boot_error(kernel: Option<PathBuf>, source: TemplateError) -> StartError {
+    let contract = match &source {
+        TemplateError::Boot(BootError::Kernel(_)) => "; docs/guest-abi.md says what a kernel must be",
+        TemplateError::NotServing { .. } => "",
+        _ => return source.into(),
+    };
+    let guest = match kernel {
+        Some(path) => format!("kernel {}{contract}", path.display()),
+        None => "the built-in guest".to_owned(),
+    };
+    StartError::Guest { guest, source }
+}
+
 fn limits(config: &Config) -> Limits {
     Limits {
         held_connections: config.max_held,
@@ -295,7 +324,7 @@ fn host_options(config: &Config) -> Result<(MicroVmOptions, Keeper), StartError>
         move |source| StartError::File { what, path, source }
     };
     let kernel: Arc<[u8]> = match &config.kernel {
-        Some(path) => std::fs::read(path).map_err(file("read kernel", path))?.into(),
+        Some(path) => kernel_file::read(path)?,
         None => guest::ELF.into(),
     };
     let (dir, keeper) = match &config.state_dir {
@@ -310,8 +339,7 @@ fn host_options(config: &Config) -> Result<(MicroVmOptions, Keeper), StartError>
             (dir.clone(), Keeper::Lock(lock))
         }
         None => {
-            let scratch =
-                tempfile::tempdir().map_err(file("create a directory in", &std::env::temp_dir()))?;
+            let scratch = Scratch::new().map_err(file("create a directory in", &std::env::temp_dir()))?;
             (scratch.path().to_owned(), Keeper::Scratch(scratch))
         }
     };

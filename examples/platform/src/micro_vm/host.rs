@@ -16,7 +16,8 @@ use vmm_core::{DetachedStreams, GenerationId, Hypervisor, Restore, Shell, ShellP
 use super::link::GuestPort;
 use super::parked::{ParkedVm, SavedMemory, mappable, ranges, to_sections, worth_having_ahead};
 use super::template::{Template, TemplateError, boot_until_serving, fingerprint, save_options};
-use crate::host::{HostError, InstanceHost, Parked, Started, causes};
+use crate::causes::causes;
+use crate::host::{HostError, InstanceHost, Parked, Started};
 
 /// After so many wakes the working set is learnt anew: what is populated ahead counts as touched, so it only ever grows.
 const RELEARN_WAKES: u32 = 64;

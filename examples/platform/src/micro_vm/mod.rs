@@ -6,4 +6,5 @@ mod parked;
 mod template;
 
 pub use host::{MicroVmHost, MicroVmOptions};
+pub(crate) use template::wait_until_serving;
 pub use template::{Template, TemplateError};

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use snapshot::{Fingerprint, FingerprintError, Host, Overwrite, SaveOptions, Snapshot, SnapshotId};
 use vmm_core::{
-    BootError, GenerationId, Hypervisor, MARK_SERVING, SaveError, StateError, UserNetHandle, Vm, VmConfig,
-    VmError, VmState, WaitError,
+    BootError, GenerationId, Hypervisor, MARK_SERVING, Mark, SaveError, StateError, UserNetHandle, Vm,
+    VmConfig, VmError, VmHandle, VmState, WaitError,
 };
 
 use super::parked::{FromSectionsError, from_sections, to_sections};
@@ -16,6 +16,9 @@ use super::parked::{FromSectionsError, from_sections, to_sections};
 const SETTLE_STEP: Duration = Duration::from_millis(1);
 /// Looks before a guest that never rests is saved as it is.
 const SETTLE_LOOKS: u32 = 100;
+
+/// So much of what a guest has printed is told in an error.
+const LAST_WORDS_CHARS: usize = 400;
 
 /// A service's snapshot, with its state decoded.
 #[derive(Debug)]
@@ -34,11 +37,11 @@ pub enum TemplateError {
     #[error(transparent)]
     Boot(#[from] BootError),
     /// The guest did not come to serve.
-    #[error("{source}; it printed: {serial:?}")]
+    #[error("{}; {}", not_serving(.wait), last_words(.serial))]
     NotServing {
         /// Why not.
-        source: WaitError,
-        /// The end of what the guest printed.
+        wait: WaitError,
+        /// What the guest printed.
         serial: String,
     },
     /// The guest stopped while it was saved.
@@ -95,7 +98,10 @@ pub(super) fn fingerprint(
         ),
         ("guest.cmdline".to_owned(), config.cmdline.clone()),
     ];
-    let shape = config.shape().into_iter().map(|(key, value)| (key.to_owned(), value));
+    let shape = config
+        .shape()
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value));
     Fingerprint::from_pairs(processor.chain(shape).chain(guest))
 }
 
@@ -120,16 +126,65 @@ pub(super) fn boot_until_serving(
     let begun = Instant::now();
     let mut vm = Vm::boot(hypervisor, config, kernel)?;
     vm.start()?;
-    let handle = vm.handle();
-    let serving = handle
-        .wait_mark(MARK_SERVING, timeout)
-        .map_err(|source| TemplateError::NotServing {
-            source,
-            serial: handle.serial_text(),
-        })?;
-    let boot = serving.at.duration_since(begun);
+    let boot = wait_until_serving(&vm.handle(), timeout)?
+        .at
+        .duration_since(begun);
     settle(&mut vm)?;
     Ok((vm, boot))
+}
+
+/// Waits for the guest's word that it serves.
+pub(crate) fn wait_until_serving(handle: &VmHandle, timeout: Duration) -> Result<Mark, TemplateError> {
+    handle
+        .wait_mark(MARK_SERVING, timeout)
+        .map_err(|wait| TemplateError::NotServing {
+            wait,
+            serial: handle.serial_text(),
+        })
+}
+
+/// What it means that the mark did not come, for people who have never heard of marks.
+fn not_serving(wait: &WaitError) -> String {
+    let serves = format!("say that it serves (boot mark {MARK_SERVING} of docs/guest-abi.md)");
+    match wait {
+        WaitError::TimedOut { timeout, .. } => {
+            format!(
+                "the guest did not {serves} within {} ms",
+                grouped(timeout.as_millis())
+            )
+        }
+        WaitError::Stopped { reason, .. } => format!("the guest stopped and did not {serves}: {reason}"),
+        other => format!("the guest did not {serves}: {other}"),
+    }
+}
+
+/// The end of what a guest has printed, escaped.
+fn last_words(serial: &str) -> String {
+    if serial.is_empty() {
+        return "it has printed nothing on its serial port".to_owned();
+    }
+    let cut = serial
+        .char_indices()
+        .rev()
+        .nth(LAST_WORDS_CHARS)
+        .map_or(0, |(at, _)| at);
+    format!(
+        "its last serial output: {:?}",
+        serial.get(cut..).unwrap_or_default()
+    )
+}
+
+/// A number with commas between its thousands.
+fn grouped(number: u128) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// Lets the guest come to rest with its spare connections open: such a snapshot wakes quickest. One that never does is
@@ -204,5 +259,43 @@ impl Template {
             state,
             boot: Duration::ZERO,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_does_not_serve_is_told_of_in_words() {
+        let timed_out = WaitError::TimedOut {
+            number: MARK_SERVING,
+            timeout: Duration::from_secs(30),
+        };
+        let error = TemplateError::NotServing {
+            wait: timed_out,
+            serial: "no root device\n".to_owned(),
+        };
+        assert_eq!(
+            error.to_string(),
+            "the guest did not say that it serves (boot mark 4 of docs/guest-abi.md) within 30,000 ms; \
+             its last serial output: \"no root device\\n\""
+        );
+    }
+
+    #[test]
+    fn last_words_are_the_last_and_few() {
+        let words = last_words(&format!("first{}last", "\u{e4}".repeat(2 * LAST_WORDS_CHARS)));
+        assert!(words.ends_with("last\"") && !words.contains("first"), "{words}");
+        assert!(words.chars().count() < LAST_WORDS_CHARS + 50, "{words}");
+        assert!(last_words("").contains("nothing"));
+    }
+
+    #[test]
+    fn thousands_are_grouped() {
+        assert_eq!(
+            [0, 999, 1_000, 12_345_678].map(grouped),
+            ["0", "999", "1,000", "12,345,678"]
+        );
     }
 }

@@ -15,6 +15,7 @@ mod process;
 mod program;
 mod service;
 mod state;
+mod voice;
 mod work;
 
 use anyhow::Result;
@@ -28,7 +29,7 @@ fn main() {
     if let Some(missing) = &missing {
         eprintln!("these tests need KVM and are ignored: {missing}");
     }
-    let topics: [&[Test]; 11] = [
+    let topics: [&[Test]; 12] = [
         asleep::TESTS,
         clock::TESTS,
         connections::TESTS,
@@ -39,6 +40,7 @@ fn main() {
         hostile::TESTS,
         program::TESTS,
         state::TESTS,
+        voice::TESTS,
         work::TESTS,
     ];
     let tests = topics

@@ -6,7 +6,8 @@ use anyhow::{Result, ensure};
 
 use crate::Test;
 use crate::client::{Client, get, request};
-use crate::process::{Ended, Process, run};
+use crate::kernel::{self, Then};
+use crate::process::{Ended, PROGRAM, Process, program, run};
 
 pub(crate) const TESTS: &[Test] = &[
     (
@@ -30,6 +31,14 @@ pub(crate) const TESTS: &[Test] = &[
         a_bad_configuration_is_named,
     ),
     ("program::a_missing_kernel_is_named", a_missing_kernel_is_named),
+    (
+        "program::what_is_no_kernel_is_named_with_what_is_wrong",
+        what_is_no_kernel_is_named_with_what_is_wrong,
+    ),
+    (
+        "program::an_address_may_be_a_name_and_what_is_none_gets_an_example",
+        an_address_may_be_a_name_and_what_is_none_gets_an_example,
+    ),
 ];
 
 fn sigterm_lets_requests_finish() -> Result<()> {
@@ -107,7 +116,8 @@ fn says(ended: &Ended, code: i32, parts: &[&str]) -> Result<()> {
     ensure!(ended.code == Some(code), "{ended:?}");
     ensure!(ended.stderr.starts_with("error: "), "{ended:?}");
     for part in parts {
-        ensure!(ended.stderr.contains(part), "no {part:?} in {:?}", ended.stderr);
+        let times = ended.stderr.matches(part).count();
+        ensure!(times == 1, "{part:?} is {times} times in {:?}", ended.stderr);
     }
     Ok(())
 }
@@ -126,7 +136,7 @@ fn an_unknown_flag_is_named() -> Result<()> {
     says(
         &run(&["serve", "--cooldwon-ms", "5"])?,
         2,
-        &["--cooldwon-ms", "--cooldown-ms"],
+        &["'--cooldwon-ms'", "similar argument exists: '--cooldown-ms'"],
     )
 }
 
@@ -137,8 +147,14 @@ fn a_bad_configuration_is_named() -> Result<()> {
     let missing = run(&["serve", "--config", path])?;
     says(&missing, 1, &["read configuration", path, "No such file"])?;
     for (text, parts) in [
-        ("cooldown_ms = 5\nshels = 3\n", ["line 2", "shels"]),
-        ("cooldown_ms = \"soon\"\n", ["line 1", "cooldown_ms"]),
+        (
+            "cooldown_ms = 5\nshels = 3\n",
+            ["line 2", "unknown field `shels`"],
+        ),
+        (
+            "cooldown_ms = \"soon\"\n",
+            ["line 1", "invalid type: string \"soon\""],
+        ),
         (
             "cooldown_ms = 0\nshells = 5000\n",
             ["cooldown_ms is 0", "shells is 5000"],
@@ -156,4 +172,40 @@ fn a_missing_kernel_is_named() -> Result<()> {
         1,
         &["/nowhere/vmlinux", "No such file"],
     )
+}
+
+fn what_is_no_kernel_is_named_with_what_is_wrong() -> Result<()> {
+    let image = std::fs::read(PROGRAM)?;
+    let files = [
+        (&b""[..], "is empty"),
+        (b"#!/bin/sh\n", "not an ELF file"),
+        (&image, "linked dynamically"),
+        (&guest::ELF[..3_000], "cut off"),
+    ];
+    for (bytes, problem) in files {
+        let (_dir, path) = kernel::file(bytes)?;
+        let path = path.to_str().expect("a temporary path is text");
+        let ended = run(&["serve", "--listen", "127.0.0.1:0", "--kernel", path])?;
+        says(&ended, 1, &[path, problem, "docs/guest-abi.md"])?;
+    }
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().to_str().expect("a temporary path is text");
+    let ended = run(&["serve", "--listen", "127.0.0.1:0", "--kernel", path])?;
+    says(&ended, 1, &[path, "directory", "docs/guest-abi.md"])?;
+    // What only the loader or the guest itself finds is told with the file too.
+    let (_dir, path) = kernel::printing("giving up\n", Then::Reset)?;
+    let path = path.to_str().expect("a temporary path is text");
+    let ended = run(&["serve", "--listen", "127.0.0.1:0", "--kernel", path])?;
+    says(&ended, 1, &[path, "did not say that it serves", "giving up"])
+}
+
+fn an_address_may_be_a_name_and_what_is_none_gets_an_example() -> Result<()> {
+    for wrong in ["8080", ":8080"] {
+        let ended = run(&["serve", "--listen", wrong])?;
+        says(&ended, 2, &["--listen", "for example 127.0.0.1:8080"])?;
+    }
+    let mut process = Process::spawn(program(&["serve", "--listen", "localhost:0"]))?;
+    process.line("serving on http://127.0.0.1:")?;
+    ensure!(process.terminate()?.code == Some(0));
+    Ok(())
 }
