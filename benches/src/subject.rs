@@ -8,7 +8,7 @@ use snapshot::{CompactImage, PageRuns, RamImage, Section, SectionKind};
 use vm_memory::{FileOffset, GuestAddress};
 use vmm_core::{
     DetachedStreams, GenerationId, Hypervisor, ImageRegion, MARK_RESUMED, MARK_SERVING, MemoryImage, Restore,
-    Spare, StateSection, UserNetConfig, Vm, VmConfig, VmState,
+    StateSection, UserNetConfig, Vm, VmConfig, VmState,
 };
 
 /// Memory of the guest; what the platform gives it by default.
@@ -43,17 +43,10 @@ impl Subject {
     /// The configuration of the guest. It is told to write mark 5 as the first thing after a restore.
     #[must_use]
     pub fn config() -> VmConfig {
-        let spares = vec![Spare {
-            port: GUEST_PORT,
-            count: SPARES,
-        }];
         VmConfig::default()
             .memory_bytes(MEMORY_BYTES)
             .cmdline("resume_mark")
-            .net(Some(UserNetConfig {
-                spares,
-                ..UserNetConfig::default()
-            }))
+            .net(Some(UserNetConfig::default().spare(GUEST_PORT, SPARES)))
     }
 
     /// Boots the guest, waits until it serves and rests, and saves it.

@@ -11,8 +11,8 @@ use crate::irq::IrqLine;
 use crate::lifecycle::Lifecycle;
 use crate::memory::GuestRam;
 use crate::virtio::{
-    AttachError, DetachedStreams, Net, NetConfigError, NetDevice, RestoreError, TransportState, UserNet,
-    UserNetConfig, UserNetError, UserNetHandle, UserNetState,
+    AttachError, DetachedStreams, DeviceCounts, Net, NetConfigError, NetDevice, RestoreError, TransportState,
+    UserNet, UserNetConfig, UserNetError, UserNetHandle, UserNetState,
 };
 
 /// The device and the host's handle on its link.
@@ -93,6 +93,10 @@ impl NetPort {
 
     pub(crate) fn subscriber(&self) -> SharedSubscriber {
         Arc::clone(&self.device) as SharedSubscriber
+    }
+
+    pub(crate) fn counts(&self) -> DeviceCounts {
+        self.device().counts()
     }
 
     pub(crate) const fn handle(&self) -> &UserNetHandle {

@@ -18,7 +18,7 @@ use crate::net_port::NetPortError;
 use crate::paused::Paused;
 use crate::state::VmState;
 use crate::vcpu::VcpuStateError;
-use crate::virtio::{DetachedStreams, UserNetHandle};
+use crate::virtio::{DetachedStreams, DeviceCounts, UserNetHandle};
 
 /// One micro-VM.
 ///
@@ -103,7 +103,7 @@ pub enum RestoreError {
 #[non_exhaustive]
 pub enum VmError {
     /// It has stopped for good.
-    #[error("the VM has stopped: {0}")]
+    #[error("the VM has stopped")]
     Stopped(#[from] StopReason),
 }
 
@@ -264,6 +264,13 @@ impl Vm {
     #[must_use]
     pub fn net(&self) -> Option<&UserNetHandle> {
         self.machine.devices.net.as_ref().map(|net| net.handle())
+    }
+
+    /// What the VM's network device has counted, if it has one: interrupts, and what its driver did wrong. Waits for the pass
+    /// over the rings that is under way, some microseconds.
+    #[must_use]
+    pub fn net_device_counts(&self) -> Option<DeviceCounts> {
+        self.machine.devices.net.as_ref().map(|net| net.counts())
     }
 
     /// Guest memory. The guest changes it at any time unless it is paused.

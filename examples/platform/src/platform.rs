@@ -13,7 +13,7 @@ use scheduler::{Problem, QueueConfig, ServiceConfig, ServiceId, StartConfig, Sta
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use vmm_core::{BootError, Hypervisor, Spare, UserNetConfig, VmConfig};
+use vmm_core::{BootError, Hypervisor, UserNetConfig, VmConfig};
 
 use crate::config::{Config, ConfigError};
 use crate::controller::{Controller, ServiceSetup, ServiceStatus};
@@ -343,18 +343,9 @@ fn host_options(config: &Config) -> Result<(MicroVmOptions, Keeper), StartError>
             (scratch.path().to_owned(), Keeper::Scratch(scratch))
         }
     };
-    let spares = match config.spare_connections {
-        0 => Vec::new(),
-        count => vec![Spare {
-            port: config.guest_port,
-            count,
-        }],
-    };
-    let net = UserNetConfig {
-        spares,
-        max_connections: LINK_CONNECTIONS,
-        ..UserNetConfig::default()
-    };
+    let net = UserNetConfig::default()
+        .spare(config.guest_port, config.spare_connections)
+        .max_connections(LINK_CONNECTIONS);
     let vm = VmConfig::default()
         .memory_bytes(config.memory_mib << 20)
         .cmdline(config.cmdline.clone())

@@ -16,6 +16,7 @@ const SUFFIX: &str = ".tmp";
 
 /// What to do when the path is taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Overwrite {
     /// Leave what is there, and report it.
     #[default]

@@ -16,7 +16,7 @@ use super::usernet::{Host, HostSide, UserNet};
 impl UserNet {
     /// The state of the link, which goes on as it is. The guest and the event loop must be standing still.
     #[must_use]
-    pub fn state(&self) -> UserNetState {
+    pub(crate) fn state(&self) -> UserNetState {
         let connection = |connection: &Connection<HostSide>| ConnectionState {
             host: match connection.host.host {
                 Host::Spare => SavedHost::Spare,
@@ -40,7 +40,7 @@ impl UserNet {
 
     /// Takes the state of the link away, and the streams with it, which stay open. The guest and the event loop must be
     /// standing still. The link is empty afterwards and its handles refuse to connect, until a state is attached.
-    pub fn detach(&mut self) -> (UserNetState, DetachedStreams) {
+    pub(crate) fn detach(&mut self) -> (UserNetState, DetachedStreams) {
         let state = self.state();
         let mut streams = DetachedStreams::default();
         let link = self.replace_link();
@@ -84,7 +84,11 @@ impl UserNet {
     ///
     /// # Errors
     /// The state contradicts itself or the link's limits. The link is then empty, and all streams are closed.
-    pub fn attach(&mut self, state: UserNetState, mut streams: DetachedStreams) -> Result<(), AttachError> {
+    pub(crate) fn attach(
+        &mut self,
+        state: UserNetState,
+        mut streams: DetachedStreams,
+    ) -> Result<(), AttachError> {
         drop(self.detach());
         let now = self.now();
         let restored = restore(&self.config, self.link.max_mss(), now, state)?;

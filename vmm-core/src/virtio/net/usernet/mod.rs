@@ -28,9 +28,10 @@ mod wire;
 pub use config::{EgressPolicy, Spare, UserNetConfig, UserNetError};
 pub use counters::UserNetCounts;
 pub use handle::{ConnectError, UserNetHandle};
-pub use state::{AttachError, ConnectionId, DetachedStreams, UserNetState};
+pub(crate) use state::UserNetState;
+pub use state::{AttachError, ConnectionId, DetachedStreams};
 pub use tcp::TcpStateError;
-pub use usernet::UserNet;
+pub(crate) use usernet::UserNet;
 
 #[cfg(test)]
 mod guest;

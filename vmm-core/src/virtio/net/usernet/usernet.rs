@@ -57,7 +57,7 @@ pub(super) struct HostSide {
 /// [`handle`](Self::handle). Its own epoll descriptor is all that the event loop knows of it, so that streams can come and
 /// go while the loop stands still.
 #[derive(Debug)]
-pub struct UserNet {
+pub(crate) struct UserNet {
     pub(super) config: UserNetConfig,
     pub(super) link: Link<HostSide>,
     pub(super) spares: SparePool,
@@ -81,7 +81,7 @@ impl UserNet {
     ///
     /// # Errors
     /// The configuration cannot be used, or the system is out of descriptors (four are used).
-    pub fn new(config: UserNetConfig) -> Result<Self, UserNetError> {
+    pub(crate) fn new(config: UserNetConfig) -> Result<Self, UserNetError> {
         config.check()?;
         let create = |what| move |source| UserNetError::Create { what, source };
         let event = || EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).map_err(create("eventfd"));
@@ -116,14 +116,14 @@ impl UserNet {
 
     /// A handle for other threads.
     #[must_use]
-    pub fn handle(&self) -> UserNetHandle {
+    pub(crate) fn handle(&self) -> UserNetHandle {
         UserNetHandle::new(Arc::clone(&self.shared))
     }
 
     /// Whether nothing is under way: no unacknowledged or buffered byte, no handshake, no request, no answer that the
     /// guest has not taken. What sockets have received since the last pass is not known.
     #[must_use]
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.link.is_quiet() && self.waiting.is_empty() && self.shared.inbox().requests.is_empty()
     }
 
