@@ -23,7 +23,7 @@ pub use activate::{ActivateError, Activator};
 pub use backend::{Backend, Stream, TcpBackend};
 pub use drain::DrainReport;
 pub use gate::{Epoch, TargetState};
-pub use hold_error::{ByteScope, HoldError};
+pub use hold_error::{ByteScope, HoldError, Party, RequestPart};
 pub use limits::{InvalidLimits, Limits};
 pub use observe::Observer;
 pub use park::{Busy, ParkPermit};

@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn a_zero_limit_is_named() {
-        let zeroes: [(&str, fn(&mut Limits) -> &mut Duration); 5] = [
+        type Time = fn(&mut Limits) -> &mut Duration;
+        let zeroes: [(&str, Time); 5] = [
             ("hold_time", |limits| &mut limits.hold_time),
             ("connect_time", |limits| &mut limits.connect_time),
             ("answer_time", |limits| &mut limits.answer_time),

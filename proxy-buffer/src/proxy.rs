@@ -14,6 +14,7 @@ use crate::{
     Activator, InvalidLimits, Limits, Observer, Stream, TargetHandle, TcpOptions,
     budget::Budget,
     drain::{self, DrainReport, Tally},
+    observe::Herald,
     signal::Stage,
     target::Target,
     tcp,
@@ -24,7 +25,7 @@ use crate::{
 pub(crate) struct Shared<A: Activator> {
     pub(crate) limits: Limits,
     pub(crate) activator: A,
-    pub(crate) observer: Box<dyn Observer<A::Key>>,
+    pub(crate) observer: Herald<A::Key>,
     pub(crate) clock: Clock,
     pub(crate) budget: Arc<Budget>,
     pub(crate) runtime: Handle,
@@ -64,7 +65,7 @@ impl<A: Activator> Proxy<A> {
             budget: Arc::new(Budget::new(limits.held_bytes_total)),
             limits,
             activator,
-            observer: Box::new(observer),
+            observer: Herald::new(observer),
             clock: Clock::start(),
             runtime: Handle::current(),
             tracker: TaskTracker::new(),
@@ -111,9 +112,10 @@ impl<A: Activator> Proxy<A> {
         tcp::serve(listener, target.target().clone(), options);
     }
 
-    /// Serves one client over a stream that was accepted elsewhere, in a task of the proxy.
+    /// Serves one client over a stream that was accepted elsewhere, in a task of the proxy. An answer that has to be broken
+    /// off ends by dropping it: a stream that can be reset should be when it is dropped with bytes unsent.
     pub fn serve_connection(&self, client: impl Stream, target: &TargetHandle<A>, options: TcpOptions) {
-        tcp::serve_connection(client, target.target().clone(), options.into());
+        tcp::serve_connection(client, target.target().clone(), options.into(), |_| {});
     }
 
     /// Bytes of requests that the whole proxy holds now.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::{TcpOptions, session::Session};
 use crate::{Activator, HoldError, Stream, target::Target, time::Timestamp};
@@ -35,12 +35,16 @@ async fn accept<A: Activator>(listener: TcpListener, target: Arc<Target<A>>, opt
             Ok((client, _)) => {
                 // Fails only if the client is gone already, which its session will find out.
                 let _ = client.set_nodelay(true);
-                serve_connection(client, target.clone(), options.clone());
+                // It fails only on a socket that is not connected, and then there is nothing to reset.
+                let reset = |client: &TcpStream| drop(client.set_zero_linger());
+                serve_connection(client, target.clone(), options.clone(), reset);
             }
             // The client left before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                shared.observer.accept_failed(target.key(), &error);
+                shared
+                    .observer
+                    .tell(|observer| observer.accept_failed(target.key(), &error));
                 tokio::select! {
                     () = shared.stop.cancelled() => return,
                     () = tokio::time::sleep(ACCEPT_PAUSE) => {}
@@ -50,10 +54,12 @@ async fn accept<A: Activator>(listener: TcpListener, target: Arc<Target<A>>, opt
     }
 }
 
-pub(crate) fn serve_connection<A: Activator>(
-    client: impl Stream,
+/// Serves `client`, which `reset` makes end with a reset when it is dropped.
+pub(crate) fn serve_connection<A: Activator, C: Stream>(
+    client: C,
     target: Arc<Target<A>>,
     options: Arc<TcpOptions>,
+    reset: fn(&C),
 ) {
     let slot = Slot::take(&target);
     let limit = target.shared().limits.connections_per_target;
@@ -69,7 +75,7 @@ pub(crate) fn serve_connection<A: Activator>(
     };
     let shared = target.shared().clone();
     let session = async move {
-        let mut session = Session::new(slot.target.clone(), options, client);
+        let mut session = Session::new(slot.target.clone(), options, client, reset);
         let outcome = match refused {
             None => session.run().await,
             Some(why) => session.refuse(why).await,
@@ -90,7 +96,10 @@ struct Slot<A: Activator> {
 impl<A: Activator> Slot<A> {
     fn take(target: &Arc<Target<A>>) -> Self {
         let place = target.connections().fetch_add(1, Ordering::Relaxed) + 1;
-        target.shared().observer.connection_opened(target.key());
+        target
+            .shared()
+            .observer
+            .tell(|observer| observer.connection_opened(target.key()));
         Self {
             target: target.clone(),
             place,
@@ -103,8 +112,9 @@ impl<A: Activator> Drop for Slot<A> {
     fn drop(&mut self) {
         let shared = self.target.shared();
         self.target.connections().fetch_sub(1, Ordering::Relaxed);
+        let open_for = shared.clock.now().since(self.since);
         shared
             .observer
-            .connection_closed(self.target.key(), shared.clock.now().since(self.since));
+            .tell(|observer| observer.connection_closed(self.target.key(), open_for));
     }
 }

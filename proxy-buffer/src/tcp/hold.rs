@@ -16,10 +16,10 @@ use tokio::{
 use super::{
     buffer::{Chunk, HeldBytes},
     relay::Flow,
-    session::{Answer, End, Session, Wire},
+    session::{End, Session},
 };
 use crate::{
-    Activator, HoldError, Stream,
+    Activator, Stream,
     exchange::Passage,
     gate::Entrant,
     signal::Signal,
@@ -38,8 +38,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
         signal: &mut watch::Receiver<Signal>,
     ) -> Result<Passage<A>, End> {
         if self.down.is_empty() {
-            // The target was quiet, so what was answered before is complete.
-            self.wire = Wire::Clean;
+            self.talk.held();
         }
         let bytes = chunk.as_ref().map_or(&[][..], Chunk::bytes);
         let mut held =
@@ -90,7 +89,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
         self.poll_down(cx)?;
         if self.link.is_some() && !self.down.is_open() {
             // Nobody is left to read what is held.
-            return Poll::Ready(Err(self.refusal(HoldError::BackendClosed)));
+            return Poll::Ready(Err(End::Unanswered));
         }
         Poll::Pending
     }
@@ -120,13 +119,18 @@ impl<A: Activator, C: Stream> Session<A, C> {
             Poll::Ready(Err(_)) => return Err(End::Done),
             Poll::Ready(Ok(())) => {}
         }
-        match room.filled().len() {
+        let read = room.filled();
+        if !read.is_empty() {
+            self.talk
+                .client_bytes(self.target.now(), read, self.down.is_open());
+        }
+        match read.len() {
             0 if held.len() == 0 => return Err(End::Done),
-            0 => self.up.flow = Flow::Ending,
-            len => {
-                held.fill(len);
-                self.answer = Answer::Due;
+            0 => {
+                self.up.flow = Flow::Ending;
+                self.talk.client_ended(self.target.now());
             }
+            len => held.fill(len),
         }
         Ok(Poll::Ready(()))
     }

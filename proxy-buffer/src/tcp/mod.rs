@@ -7,6 +7,8 @@ mod http1;
 mod options;
 mod relay;
 mod session;
+mod stall;
+mod talk;
 
 pub(crate) use accept::{serve, serve_connection};
 pub use http1::http1_refusal;

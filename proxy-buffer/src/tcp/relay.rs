@@ -11,9 +11,9 @@ use tokio::{io::AsyncWrite, time::Instant};
 
 use super::{
     buffer::{BUFFER_BYTES, Chunk},
-    session::{Answer, End, Session, Wire, poll_chunk},
+    session::{End, Session, poll_chunk},
 };
-use crate::{Activator, HoldError, Stream, TargetState};
+use crate::{Activator, HoldError, Party, Stream, TargetState};
 
 /// One direction of a connection.
 #[derive(Default)]
@@ -46,38 +46,39 @@ impl Pipe {
         self.flow = Flow::Ended;
     }
 
-    /// Writes what was read, then passes on the end. `Ready(true)`: something happened.
-    fn poll_write<W: AsyncWrite + Unpin>(
-        &mut self,
-        writer: &mut W,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<bool>> {
-        let mut moved = false;
+    /// Writes what was read, then passes on the end. Says whether something happened, and whether there is more to do.
+    fn write<W: AsyncWrite + Unpin>(&mut self, writer: &mut W, cx: &mut Context<'_>) -> io::Result<Wrote> {
+        let mut wrote = Wrote::default();
         while let Some(chunk) = &mut self.chunk {
-            match Pin::new(&mut *writer).poll_write(cx, chunk.bytes()) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(len)) => {
-                    moved = true;
+            match Pin::new(&mut *writer).poll_write(cx, chunk.bytes())? {
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(len) => {
+                    wrote.moved = true;
                     chunk.advance(len);
                     if chunk.bytes().is_empty() {
                         self.chunk = None;
                     }
                 }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => return Ok(Wrote { stuck: true, ..wrote }),
             }
         }
         if self.flow == Flow::Ending {
-            match Pin::new(writer).poll_shutdown(cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
+            if Pin::new(writer).poll_shutdown(cx)?.is_pending() {
+                return Ok(Wrote { stuck: true, ..wrote });
             }
             self.flow = Flow::Ended;
-            moved = true;
+            wrote.moved = true;
         }
-        Poll::Ready(Ok(moved))
+        Ok(wrote)
     }
+}
+
+/// What came of writing.
+#[derive(Clone, Copy, Default)]
+struct Wrote {
+    moved: bool,
+    /// The writer takes no more now.
+    stuck: bool,
 }
 
 /// What interrupts the copying.
@@ -113,11 +114,12 @@ impl<A: Activator, C: Stream> Session<A, C> {
                     closing.as_mut().reset(Instant::now() + self.options.drain_quiet);
                 }
                 let quiet = closing.as_mut().poll(cx).is_ready();
-                if quiet && self.answer == Answer::Given && self.down.is_empty() {
+                if quiet && self.talk.is_idle() && self.down.is_empty() {
                     return Poll::Ready(Err(End::Close));
                 }
             }
             if !moved {
+                self.poll_alarm(cx)?;
                 return Poll::Pending;
             }
         }
@@ -130,40 +132,35 @@ impl<A: Activator, C: Stream> Session<A, C> {
         };
         let mut moved = false;
         loop {
-            match self.down.poll_write(&mut self.client, cx) {
-                Poll::Ready(Ok(wrote)) => moved |= wrote,
-                Poll::Ready(Err(_)) => return Err(End::Done),
-                Poll::Pending => {
-                    // The client does not take its answer: the backend must not be parked over it.
-                    if self.exchange.is_none() {
-                        self.exchange = self.target.begin();
-                    }
-                    return Ok(moved);
-                }
+            let wrote = self.down.write(&mut self.client, cx).map_err(|_| End::Done)?;
+            if wrote.moved {
+                moved = true;
+                self.talk.taken(self.target.now(), Party::Client);
             }
-            if !self.down.is_open() {
+            // A client that does not take its answer keeps the exchange: the backend must not be parked over it.
+            if wrote.stuck || !self.down.is_open() {
                 return Ok(moved);
             }
             match poll_chunk(&mut link.stream, BUFFER_BYTES, cx) {
                 Poll::Pending => return Ok(moved),
                 Poll::Ready(Ok(Some(chunk))) => {
-                    self.target.touch();
+                    let now = self.target.touch();
+                    link.spoken = true;
+                    self.talk.backend_bytes(now, chunk.bytes(), self.up.is_empty());
                     self.down.chunk = Some(chunk);
-                    self.wire = Wire::Written;
-                    if self.up.is_empty() {
-                        self.answer = Answer::Given;
-                    }
                     moved = true;
                 }
                 Poll::Ready(Ok(None)) => {
+                    self.backend_ended()?;
                     self.down.flow = Flow::Ending;
-                    return self.backend_ended().map(|()| true);
+                    return Ok(true);
                 }
-                Poll::Ready(Err(_)) => {
+                Poll::Ready(Err(error)) => {
                     // A reset: nothing can follow in either direction.
-                    return Err(match self.answer {
-                        Answer::Due => self.refusal(HoldError::BackendClosed),
-                        Answer::Given => End::Close,
+                    link.reset = Some(error);
+                    return Err(match self.talk.is_due() {
+                        true => End::Unanswered,
+                        false => End::Close,
                     });
                 }
             }
@@ -172,24 +169,17 @@ impl<A: Activator, C: Stream> Session<A, C> {
 
     /// The backend has said all it will. Decides whether that is passed on as a half-close.
     fn backend_ended(&mut self) -> Result<(), End> {
-        match self.answer {
+        let due = self.talk.is_due();
+        if due && self.talk.may_refuse() && (self.options.refusal)(&HoldError::BackendClosed).is_some() {
             // There is a better way than silence to say so.
-            Answer::Due
-                if self.wire == Wire::Clean
-                    && (self.options.refusal)(&HoldError::BackendClosed).is_some() =>
-            {
-                Err(self.refusal(HoldError::BackendClosed))
-            }
-            Answer::Due => {
-                self.answer = Answer::Given;
-                Ok(())
-            }
-            // A backend that sleeps cannot half-close: its stream is dead.
-            Answer::Given if self.exchange.is_none() && self.target.state() == TargetState::Asleep => {
-                Err(End::Close)
-            }
-            Answer::Given => Ok(()),
+            return Err(End::Unanswered);
         }
+        if !due && self.exchange.is_none() && self.target.state() == TargetState::Asleep {
+            // A backend that sleeps cannot half-close: its stream is dead.
+            return Err(End::Close);
+        }
+        self.talk.backend_ended(self.target.now());
+        Ok(())
     }
 
     /// Client to backend, as far as it goes.
@@ -199,16 +189,21 @@ impl<A: Activator, C: Stream> Session<A, C> {
             let Some(link) = &mut self.link else {
                 return Ok(Up::Moved(moved));
             };
-            match self.up.poll_write(&mut link.stream, cx) {
-                Poll::Ready(Ok(wrote)) => moved |= wrote,
-                Poll::Ready(Err(_)) => {
+            let wrote = match self.up.write(&mut link.stream, cx) {
+                Ok(wrote) => wrote,
+                Err(error) => {
                     // The backend reads no more; it may have answered nevertheless.
+                    link.reset = Some(error).filter(|error| error.kind() == io::ErrorKind::ConnectionReset);
                     self.up.end();
+                    self.talk.backend_deaf(self.target.now());
                     return Ok(Up::Moved(true));
                 }
-                Poll::Pending => return Ok(Up::Moved(moved)),
+            };
+            if wrote.moved {
+                moved = true;
+                self.talk.taken(self.target.now(), Party::Target);
             }
-            if !self.up.is_open() {
+            if wrote.stuck || !self.up.is_open() || !self.talk.wants_client() {
                 return Ok(Up::Moved(moved));
             }
             match poll_chunk(&mut self.client, BUFFER_BYTES, cx) {
@@ -219,14 +214,12 @@ impl<A: Activator, C: Stream> Session<A, C> {
                     moved = true;
                 }
                 Poll::Ready(Ok(Some(chunk))) => {
-                    self.target.touch();
+                    let now = self.target.touch();
                     moved = true;
                     if self.exchange.is_none() {
                         self.exchange = self.target.begin();
                     }
-                    if self.down.is_open() {
-                        self.answer = Answer::Due;
-                    }
+                    self.talk.client_bytes(now, chunk.bytes(), self.down.is_open());
                     if self.exchange.is_none() {
                         return Ok(Up::Knock(chunk));
                     }
@@ -242,6 +235,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
             self.exchange = Some(self.target.begin().ok_or(End::Done)?);
         }
         self.up.flow = Flow::Ending;
+        self.talk.client_ended(self.target.now());
         Ok(())
     }
 }

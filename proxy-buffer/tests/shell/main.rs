@@ -7,9 +7,17 @@ mod failure;
 #[cfg(test)]
 mod hold;
 #[cfg(test)]
+mod orders;
+#[cfg(test)]
+mod panics;
+#[cfg(test)]
 mod park;
 #[cfg(test)]
+mod pipes;
+#[cfg(test)]
 mod relay;
+#[cfg(test)]
+mod silence;
 #[cfg(test)]
 mod time;
 #[cfg(test)]

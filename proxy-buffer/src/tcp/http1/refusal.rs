@@ -4,12 +4,15 @@ use bytes::Bytes;
 
 use crate::HoldError;
 
-/// Answers an HTTP/1 client that is turned away: 504 if the target took too long to wake, 502 if it broke off, 503 with
-/// `Retry-After` otherwise. The body says what happened.
+/// Answers an HTTP/1 client that is turned away: 408 if its request took too long, 504 if the target took too long to wake
+/// or to answer, 502 if it broke off, 503 with `Retry-After` otherwise. The body says what happened.
 #[must_use]
 pub fn http1_refusal(why: &HoldError) -> Option<Bytes> {
     let (status, retry_after_s) = match why {
-        HoldError::HoldTimeOver { .. } => ("504 Gateway Timeout", None),
+        HoldError::RequestTimeOver { .. } => ("408 Request Timeout", None),
+        HoldError::HoldTimeOver { .. } | HoldError::AnswerTimeOver { .. } | HoldError::Abandoned { .. } => {
+            ("504 Gateway Timeout", None)
+        }
         HoldError::ConnectFailed(_) | HoldError::BackendClosed | HoldError::BackendLost { .. } => {
             ("502 Bad Gateway", None)
         }
@@ -20,6 +23,7 @@ pub fn http1_refusal(why: &HoldError) -> Option<Bytes> {
         }
         HoldError::QueueFull { .. }
         | HoldError::BytesFull { .. }
+        | HoldError::ConnectRefused(_)
         | HoldError::Draining
         | HoldError::TooManyConnections { .. } => ("503 Service Unavailable", Some(1)),
     };

@@ -1,0 +1,50 @@
+//! Ending connections on which nothing gets on.
+
+use std::{
+    future::Future,
+    task::{Context, Poll},
+};
+
+use tokio::time::sleep_until;
+
+use super::session::{End, Session};
+use crate::{Activator, Party, Stream};
+
+impl<A: Activator, C: Stream> Session<A, C> {
+    /// Ends the session when a limit is over, and sees to it that it is polled then. To be called when nothing moves.
+    pub(super) fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        let stuck = match (self.down.is_empty(), self.up.is_empty()) {
+            (false, _) => Some(Party::Client),
+            (true, false) => Some(Party::Target),
+            (true, true) => None,
+        };
+        self.talk.moved(self.target.now(), stuck);
+        let shared = self.target.shared();
+        loop {
+            let deadline = self.talk.deadline(&shared.limits);
+            if let Some(deadline) = deadline {
+                let at = shared.clock.deadline(deadline);
+                let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(at)));
+                // One that rings too early is left as it is: most deadlines are put off again and again.
+                if alarm.deadline() > at || alarm.is_elapsed() {
+                    alarm.as_mut().reset(at);
+                }
+            }
+            let Some(alarm) = &mut self.alarm else {
+                return Ok(());
+            };
+            if alarm.as_mut().poll(cx) == Poll::Pending {
+                return Ok(());
+            }
+            if let Some(why) = self.talk.late(self.target.now(), &shared.limits) {
+                let idle = self.talk.is_idle() && self.down.is_empty();
+                let end = self.refusal(why);
+                // Who has asked for nothing needs no answer.
+                return Err(if idle { End::Close } else { end });
+            }
+            if deadline.is_none() {
+                self.alarm = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What is said on a connection, as far as its protocol is known.
+
+use super::{
+    Protocol,
+    http1::{Conversation, Upgraded},
+};
+use crate::{HoldError, Limits, Party, time::Timestamp};
+
+/// Which answers are owed.
+#[derive(Debug)]
+pub(super) enum Talk {
+    /// Any bytes. An answer is owed from the client's last bytes to the backend's next; it may end at any time.
+    Raw { answer: Answer, wire: Wire },
+    /// Until something else is spoken.
+    Http1(Conversation),
+}
+
+/// Whether the backend owes the client an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Due,
+    Given,
+}
+
+/// Whether a refusal would be the first bytes of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wire {
+    Clean,
+    Written,
+}
+
+impl Talk {
+    pub(super) const fn new(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Raw => Self::Raw {
+                answer: Answer::Due,
+                wire: Wire::Clean,
+            },
+            Protocol::Http1 => Self::Http1(Conversation::new()),
+        }
+    }
+
+    /// Whether it is the backend's turn: it must not be parked.
+    pub(super) fn is_due(&self) -> bool {
+        match self {
+            Self::Raw { answer, .. } => *answer == Answer::Due,
+            Self::Http1(talk) => talk.is_due(),
+        }
+    }
+
+    /// Whether nothing is under way, not even a request.
+    pub(super) fn is_idle(&self) -> bool {
+        match self {
+            Self::Raw { answer, .. } => *answer == Answer::Given,
+            Self::Http1(talk) => talk.is_idle(),
+        }
+    }
+
+    /// Whether a refusal would be the first bytes of an answer, if all that the backend sent has been passed on.
+    pub(super) fn may_refuse(&self) -> bool {
+        match self {
+            Self::Raw { wire, .. } => *wire == Wire::Clean,
+            Self::Http1(talk) => talk.is_between_answers(),
+        }
+    }
+
+    /// Whether a connection that is closed now breaks an answer off, which the client could take for its end.
+    pub(super) fn is_broken_off(&self, passed_on: bool) -> bool {
+        match self {
+            Self::Raw { .. } => false,
+            Self::Http1(talk) => !passed_on || talk.is_answering(),
+        }
+    }
+
+    /// Whether more of the client is to be read.
+    pub(super) fn wants_client(&self) -> bool {
+        match self {
+            Self::Raw { .. } => true,
+            Self::Http1(talk) => !talk.is_full(),
+        }
+    }
+
+    /// Bytes of the client; it `hears` as long as the backend has not ended.
+    pub(super) fn client_bytes(&mut self, now: Timestamp, bytes: &[u8], hears: bool) {
+        match self {
+            Self::Raw { answer, .. } if hears => *answer = Answer::Due,
+            Self::Raw { .. } => {}
+            Self::Http1(talk) => talk.client_bytes(now, bytes),
+        }
+    }
+
+    pub(super) fn client_ended(&mut self, now: Timestamp) {
+        if let Self::Http1(talk) = self {
+            talk.client_ended(now);
+        }
+    }
+
+    /// The backend reads no more.
+    pub(super) fn backend_deaf(&mut self, now: Timestamp) {
+        if let Self::Http1(talk) = self {
+            talk.server_deaf(now);
+        }
+    }
+
+    /// Bytes of the backend; they answer all that the client said if that has `arrived`.
+    pub(super) fn backend_bytes(&mut self, now: Timestamp, bytes: &[u8], arrived: bool) {
+        match self {
+            Self::Raw { answer, wire } => {
+                *wire = Wire::Written;
+                if arrived {
+                    *answer = Answer::Given;
+                }
+            }
+            Self::Http1(talk) => {
+                if let Err(Upgraded) = talk.server_bytes(now, bytes) {
+                    *self = Self::Raw {
+                        answer: Answer::Given,
+                        wire: Wire::Written,
+                    };
+                }
+            }
+        }
+    }
+
+    pub(super) fn backend_ended(&mut self, now: Timestamp) {
+        match self {
+            Self::Raw { answer, .. } => *answer = Answer::Given,
+            Self::Http1(talk) => talk.server_ended(now),
+        }
+    }
+
+    pub(super) fn taken(&mut self, now: Timestamp, by: Party) {
+        if let Self::Http1(talk) = self {
+            talk.taken(now, by);
+        }
+    }
+
+    pub(super) fn moved(&mut self, now: Timestamp, stuck: Option<Party>) {
+        if let Self::Http1(talk) = self {
+            talk.moved(now, stuck);
+        }
+    }
+
+    /// It is held now: the backend was quiet, so what was answered before is complete.
+    pub(super) fn held(&mut self) {
+        if let Self::Raw { wire, .. } = self {
+            *wire = Wire::Clean;
+        }
+    }
+
+    /// It is connected, again or for the first time.
+    pub(super) fn resumed(&mut self, now: Timestamp) {
+        if let Self::Http1(talk) = self {
+            talk.resumed(now);
+        }
+    }
+
+    /// When a limit will be over, unless something moves before.
+    pub(super) fn deadline(&self, limits: &Limits) -> Option<Timestamp> {
+        match self {
+            Self::Raw { .. } => None,
+            Self::Http1(talk) => talk.deadline(limits),
+        }
+    }
+
+    /// The limit that is over.
+    pub(super) fn late(&self, now: Timestamp, limits: &Limits) -> Option<HoldError> {
+        match self {
+            Self::Raw { .. } => None,
+            Self::Http1(talk) => talk.late(now, limits),
+        }
+    }
+}
