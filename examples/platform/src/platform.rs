@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proxy_buffer::{DrainReport, InvalidLimits, Limits, Proxy, TargetHandle, TcpOptions, http1_refusal};
+use proxy_buffer::{
+    DrainReport, InvalidLimits, Limits, Protocol, Proxy, TargetHandle, TcpOptions, http1_refusal,
+};
 use scheduler::{Problem, QueueConfig, ServiceConfig, ServiceId, StartConfig, StartSource};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -188,6 +190,7 @@ impl Platform {
         let target = proxy.target(SERVICE);
         controller.set_gate(SERVICE, Arc::new(TargetGate(target.clone())));
         let options = TcpOptions {
+            protocol: Protocol::Http1,
             refusal: http1_refusal,
             ..TcpOptions::default()
         };

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use proxy_buffer::{Limits, Proxy, TargetHandle, TcpOptions, http1_refusal};
+use proxy_buffer::{Limits, Protocol, Proxy, TargetHandle, TcpOptions, http1_refusal};
 use scheduler::{ServiceConfig, StartSource};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -43,6 +43,7 @@ impl Front {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let options = TcpOptions {
+            protocol: Protocol::Http1,
             refusal: http1_refusal,
             ..TcpOptions::default()
         };
