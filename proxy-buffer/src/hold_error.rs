@@ -5,6 +5,9 @@ use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 use crate::ActivateError;
 
 /// Why a client was not forwarded, or not answered. Cheap to clone.
+///
+/// The text is made for the client. Of an I/O error it names the first cause in the system's words, if there is one; the
+/// owner's words (a wake's error, the reason of a loss) are passed on as they are.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HoldError {

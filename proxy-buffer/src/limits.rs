@@ -20,13 +20,23 @@ pub struct Limits {
     pub hold_time: Duration,
     /// How long a connect to an awake backend may take. Default 5 s.
     pub connect_time: Duration,
-    /// How long an answer that is owed may make no progress: no byte from the backend, and none taken by the client.
-    /// Default 60 s.
+    /// How long an answer that is owed may make no progress: no byte from the backend, and none taken by the client; also how
+    /// long the backend may not take a request that is there for it. Then [`HoldError::AnswerTimeOver`]: the client is
+    /// refused, or reset if its answer has begun. Default 60 s.
+    ///
+    /// This and the next two apply to listeners that carry [`Protocol::Http1`], and none of them while a connection is
+    /// held at the gate: that has its own limit.
+    ///
+    /// [`HoldError::AnswerTimeOver`]: crate::HoldError::AnswerTimeOver
+    /// [`Protocol::Http1`]: crate::Protocol::Http1
     pub answer_time: Duration,
-    /// The same, once the client has sent its end: it may still read its answer, but may also be gone. Default 5 s.
+    /// The same, once the client has sent its end: it may still read its answer, but may also be gone. Counted from that
+    /// end at the earliest, and also when no answer is owed but the backend does not end the connection in turn. Then
+    /// [`HoldError::Abandoned`](crate::HoldError::Abandoned). Default 5 s.
     pub abandoned_time: Duration,
     /// How long the head of a request may take from its first byte to its last, and how long a body may pause between
-    /// two bytes. Default 30 s.
+    /// two bytes; while the backend owes an answer or does not take the request, neither counts. Then
+    /// [`HoldError::RequestTimeOver`](crate::HoldError::RequestTimeOver). Default 30 s.
     pub request_time: Duration,
     /// Client connections open to one target, quiet ones included. Default 16,384.
     pub connections_per_target: usize,

@@ -36,7 +36,8 @@ pub trait Observer<K>: Send + Sync + 'static {
         let _ = (key, waited);
     }
 
-    /// A client was turned away; `waited` is zero if it was never held.
+    /// A client was turned away, or its answer was broken off; `waited` is zero if it was never held. All causes of `why` are
+    /// its [source](std::error::Error::source).
     fn refused(&self, key: &K, why: &HoldError, waited: Duration) {
         let _ = (key, why, waited);
     }
