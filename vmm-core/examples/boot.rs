@@ -40,17 +40,10 @@ fn main() -> Result<()> {
     println!("the guest has counted to {counted}");
 
     // What is saved in a moment of rest needs nothing done again.
-    net.refill_spares();
-    let (paused, took) = loop {
-        let begun = Instant::now();
-        let paused = vm.pause()?;
-        let took = begun.elapsed();
-        if paused.is_quiet()? && net.spares_ready() {
-            break (paused, took);
-        }
-        paused.resume()?;
-    };
-    say("pause", took);
+    vm.settle(PATIENCE)?;
+    let begun = Instant::now();
+    let paused = vm.pause()?;
+    say("pause", begun.elapsed());
     let begun = Instant::now();
     let state = Arc::new(paused.save()?);
     say("save all but memory", begun.elapsed());

@@ -45,4 +45,4 @@ pub use virtio::{
     NetConfig, NetConfigError, RestoreError as TransportRestoreError, RingError, Spare, TcpStateError,
     UserNetConfig, UserNetCounts, UserNetError, UserNetHandle,
 };
-pub use vm::{BootError, Restore, RestoreError, Vm, VmError};
+pub use vm::{BootError, Restore, RestoreError, SettleError, Vm, VmError};

@@ -201,9 +201,16 @@ impl Shared {
                 return;
             }
             Err(error) => {
-                warn!(%error, "cannot make a shell");
-                stock.last_error = Some(Arc::new(error));
                 stock.failures += 1;
+                // With its causes, and not as often as it happens while something is short.
+                if stock.failures.is_power_of_two() {
+                    warn!(
+                        error = &error as &(dyn std::error::Error + 'static),
+                        failures = stock.failures,
+                        "cannot make a shell; if open files have run out, raise `ulimit -n`"
+                    );
+                }
+                stock.last_error = Some(Arc::new(error));
                 self.changed.notify_all();
                 let backoff = MAX_BACKOFF.min(Duration::from_millis(10 << stock.failures.min(7)));
                 let idle = |stock: &mut Stock| !stock.ending && stock.retired.is_empty();

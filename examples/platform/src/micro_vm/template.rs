@@ -6,16 +6,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use snapshot::{Fingerprint, FingerprintError, Host, Overwrite, SaveOptions, Snapshot, SnapshotId};
 use vmm_core::{
-    BootError, GenerationId, Hypervisor, MARK_SERVING, Mark, SaveError, StateError, UserNetHandle, Vm,
-    VmConfig, VmError, VmHandle, VmState, WaitError,
+    BootError, GenerationId, Hypervisor, MARK_SERVING, Mark, SaveError, SettleError, StateError, Vm, VmConfig,
+    VmError, VmHandle, VmState, WaitError,
 };
 
 use super::parked::{FromSectionsError, from_sections, to_sections};
 
-/// Pauses between two looks at whether a guest that serves has come to rest.
-const SETTLE_STEP: Duration = Duration::from_millis(1);
-/// Looks before a guest that never rests is saved as it is.
-const SETTLE_LOOKS: u32 = 100;
+/// A guest that has not come to rest so long after it began to serve is saved as it is, which is just as right.
+const SETTLE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// So much of what a guest has printed is told in an error.
 const LAST_WORDS_CHARS: usize = 400;
@@ -47,6 +45,9 @@ pub enum TemplateError {
     /// The guest stopped while it was saved.
     #[error("save the guest that was just booted")]
     Stopped(#[from] VmError),
+    /// The guest could not be waited for.
+    #[error("wait until the guest that was just booted rests")]
+    Settle(#[from] SettleError),
     /// The guest's state could not be taken.
     #[error(transparent)]
     State(#[from] SaveError),
@@ -129,7 +130,8 @@ pub(super) fn boot_until_serving(
     let boot = wait_until_serving(&vm.handle(), timeout)?
         .at
         .duration_since(begun);
-    settle(&mut vm)?;
+    // With its spare connections open and nothing to do: such a snapshot wakes quickest.
+    vm.settle(SETTLE_TIMEOUT)?;
     Ok((vm, boot))
 }
 
@@ -185,25 +187,6 @@ fn grouped(number: u128) -> String {
         text.push(digit);
     }
     text
-}
-
-/// Lets the guest come to rest with its spare connections open: such a snapshot wakes quickest. One that never does is
-/// saved as it is, which is just as right.
-fn settle(vm: &mut Vm) -> Result<(), TemplateError> {
-    let net = vm.net().cloned();
-    if let Some(net) = &net {
-        net.refill_spares();
-    }
-    for _ in 0..SETTLE_LOOKS {
-        let paused = vm.pause()?;
-        let rests = paused.is_quiet()? && net.as_ref().is_none_or(UserNetHandle::spares_ready);
-        paused.resume()?;
-        if rests {
-            break;
-        }
-        std::thread::sleep(SETTLE_STEP);
-    }
-    Ok(())
 }
 
 impl Template {

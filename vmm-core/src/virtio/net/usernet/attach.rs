@@ -54,11 +54,7 @@ impl UserNet {
                 self.shared.release();
             }
         }
-        let posted = {
-            let mut inbox = self.shared.inbox();
-            inbox.open = false;
-            std::mem::take(&mut inbox.requests)
-        };
+        let posted = self.shared.shut();
         streams.waiting = std::mem::take(&mut self.waiting)
             .into_iter()
             .map(|waiting| waiting.request)

@@ -110,6 +110,8 @@ impl UserNet {
             config,
         };
         net.open_spares();
+        // A link that is to have none has all of them.
+        net.announce_spares();
         net.settle();
         Ok(net)
     }
@@ -291,11 +293,8 @@ impl NetBackend for UserNet {
         let now = self.now();
         self.link.stall(now, |side| !matches!(side.host, Host::Spare));
         self.arm();
-        {
-            let inbox = self.shared.inbox();
-            let quiet = self.link.is_quiet() && self.waiting.is_empty() && inbox.requests.is_empty();
-            self.shared.quiet.store(quiet, Ordering::Relaxed);
-        }
+        self.shared
+            .pass_ended(self.link.is_quiet() && self.waiting.is_empty());
         self.now = None;
     }
 }
@@ -303,8 +302,6 @@ impl NetBackend for UserNet {
 impl Drop for UserNet {
     /// Requests find out that nobody serves them.
     fn drop(&mut self) {
-        let mut inbox = self.shared.inbox();
-        inbox.open = false;
-        inbox.requests.clear();
+        drop(self.shared.shut());
     }
 }
