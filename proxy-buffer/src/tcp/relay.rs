@@ -193,7 +193,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
                 Ok(wrote) => wrote,
                 Err(error) => {
                     // The backend reads no more; it may have answered nevertheless.
-                    link.reset = Some(error).filter(|error| error.kind() == io::ErrorKind::ConnectionReset);
+                    link.reset = Some(error);
                     self.up.end();
                     self.talk.backend_deaf(self.target.now());
                     return Ok(Up::Moved(true));

@@ -57,7 +57,7 @@ pub(super) struct Link<S> {
     lineage: Lineage,
     /// The backend has sent something on it.
     pub(super) spoken: bool,
-    /// The backend has reset it.
+    /// The error with which the backend broke it off.
     pub(super) reset: Option<io::Error>,
 }
 
