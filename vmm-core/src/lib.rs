@@ -36,7 +36,7 @@ pub use machine::CreateError;
 pub use memory::{FillError, ImageRegion, MapImageError, MemoryImage, ReserveError, RomError, SlotError};
 pub use net_port::NetPortError;
 pub use paused::{Paused, SaveError};
-pub use pool::ShellPool;
+pub use pool::{NotReady, ShellPool};
 pub use shell::{LoadedShell, Shell, ShellError, Template};
 pub use state::{StateError, StateKind, StateSection, VmState};
 pub use vcpu::{VcpuStateError, VcpuStateErrorKind};

@@ -15,7 +15,8 @@ use scheduler::{Problem, QueueConfig, ServiceConfig, ServiceId, StartConfig, Sta
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use vmm_core::{BootError, Hypervisor, UserNetConfig, VmConfig};
+use tracing::warn;
+use vmm_core::{BootError, Hypervisor, NotReady, UserNetConfig, VmConfig};
 
 use crate::config::{Config, ConfigError};
 use crate::controller::{Controller, ServiceSetup, ServiceStatus};
@@ -88,7 +89,7 @@ pub enum StartError {
     Template(#[from] TemplateError),
     /// No shells could be made.
     #[error("make VMs ahead")]
-    Shells(#[source] Arc<vmm_core::ShellError>),
+    Shells(#[source] NotReady),
     /// The address could not be listened on.
     #[error("listen on {addr}")]
     Listen {
@@ -159,7 +160,11 @@ impl Platform {
         let guest = config.kernel.clone();
         let host = tokio::task::spawn_blocking(move || {
             let host = MicroVmHost::new(hypervisor, options).map_err(|error| boot_error(guest, error))?;
-            host.wait_shells(SHELLS_TIMEOUT).map_err(StartError::Shells)?;
+            match host.wait_shells(SHELLS_TIMEOUT) {
+                // A wake without a shell makes one on its way: slower, and no reason not to serve.
+                Err(short @ NotReady::TimedOut { .. }) => warn!(%short, "starting with fewer VMs made ahead"),
+                waited => waited.map_err(StartError::Shells)?,
+            }
             Ok::<_, StartError>(Arc::new(host))
         })
         .await

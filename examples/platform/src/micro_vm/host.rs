@@ -11,7 +11,7 @@ use snapshot::{PageRuns, RamImage};
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 use vm_memory::GuestAddress;
-use vmm_core::{DetachedStreams, GenerationId, Hypervisor, Restore, Shell, ShellPool, Vm, VmConfig, VmState};
+use vmm_core::{DetachedStreams, GenerationId, Hypervisor, NotReady, Restore, Shell, ShellPool, Vm, VmConfig, VmState};
 
 use super::link::GuestPort;
 use super::parked::{ParkedVm, SavedMemory, mappable, ranges, to_sections, worth_having_ahead};
@@ -138,8 +138,8 @@ impl MicroVmHost {
     /// Waits until the stock of shells is full.
     ///
     /// # Errors
-    /// Shells cannot be made.
-    pub fn wait_shells(&self, timeout: Duration) -> Result<usize, Arc<vmm_core::ShellError>> {
+    /// Shells cannot be made, or it takes longer than `timeout`.
+    pub fn wait_shells(&self, timeout: Duration) -> Result<(), NotReady> {
         self.pool.wait_ready(self.options.shells, timeout)
     }
 
