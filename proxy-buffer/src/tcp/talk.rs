@@ -12,7 +12,7 @@ pub(super) enum Talk {
     /// Any bytes. An answer is owed from the client's last bytes to the backend's next; it may end at any time.
     Raw { answer: Answer, wire: Wire },
     /// Until something else is spoken.
-    Http1(Conversation),
+    Http1(Box<Conversation>),
 }
 
 /// Whether the backend owes the client an answer.
@@ -30,13 +30,13 @@ pub(super) enum Wire {
 }
 
 impl Talk {
-    pub(super) const fn new(protocol: Protocol) -> Self {
+    pub(super) fn new(protocol: Protocol) -> Self {
         match protocol {
             Protocol::Raw => Self::Raw {
                 answer: Answer::Due,
                 wire: Wire::Clean,
             },
-            Protocol::Http1 => Self::Http1(Conversation::new()),
+            Protocol::Http1 => Self::Http1(Box::new(Conversation::new())),
         }
     }
 
