@@ -33,8 +33,13 @@ pub trait InstanceHost: Send + Sync + 'static {
     /// The instance is gone.
     fn park(&self, instance: InstanceId) -> Result<Parked, HostError>;
 
-    /// Ends an instance and drops what it had saved. No effect when there is none.
+    /// Ends an instance: it has died, or is not wanted any more. What it had saved is not used again, but a host that keeps
+    /// state puts it aside, where somebody can look at it. No effect when there is none.
     fn stop(&self, instance: InstanceId);
+
+    /// Ends an instance that runs but does not answer. Like [`stop`](Self::stop), and what it knows now is put aside as well; if
+    /// it `NeverAnswered`, what it was started from may be the reason. Blocks for as long as it takes to write that.
+    fn give_up(&self, instance: InstanceId, verdict: Verdict);
 
     /// Puts every instance to sleep, quiet or not, and keeps its state beyond the end of this process if the host is made to.
     /// Nothing is started afterwards. Says how many were kept.
@@ -69,6 +74,18 @@ pub enum Parked {
     },
     /// It was not quiet and runs on.
     Busy,
+}
+
+/// What is known of an instance that runs but does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It, or one started from the same, has answered before.
+    Wedged,
+    /// It has not answered since it was started.
+    NeverAnswered {
+        /// Instances of the service, this one included, that did not, one after the other.
+        in_a_row: u32,
+    },
 }
 
 /// A way to the port a guest serves on.

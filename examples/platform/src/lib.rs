@@ -7,6 +7,7 @@ mod config;
 mod controller;
 mod demo;
 mod front;
+mod guest_stream;
 mod host;
 mod kernel_file;
 mod line_sink;
@@ -16,13 +17,14 @@ mod phases;
 mod platform;
 mod scratch;
 mod serve;
+mod vitals;
 mod wake_clock;
 
 pub use config::{Config, ConfigError};
 pub use controller::{
     Activity, Admitted, ClosedGate, Controller, ControllerError, ParkGate, ServiceSetup, ServiceStatus,
 };
-pub use host::{Fate, GuestLink, HostError, InstanceHost, Parked, Started};
+pub use host::{Fate, GuestLink, HostError, InstanceHost, Parked, Started, Verdict};
 pub use kernel_file::KernelFileError;
 pub use micro_vm::{MicroVmHost, MicroVmOptions, Template, TemplateError};
 pub use phases::{Durations, Phase, WakePhases};

@@ -1,6 +1,5 @@
 //! A running platform: one service behind one listener, from the first byte to the sleeping guest and back.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
@@ -20,19 +19,21 @@ use vmm_core::{BootError, Hypervisor, NotReady, UserNetConfig, VmConfig};
 
 use crate::config::{Config, ConfigError};
 use crate::controller::{Controller, ServiceSetup, ServiceStatus};
-use crate::front::{Clocks, ServiceActivator, ServiceObserver, TargetGate};
+use crate::front::{ServiceActivator, ServiceObserver, TargetGate};
+use crate::guest_stream::Doors;
 use crate::host::{HostError, InstanceHost};
 use crate::kernel_file::{self, KernelFileError};
 use crate::micro_vm::{MicroVmHost, MicroVmOptions, TemplateError};
 use crate::phases::WakePhases;
 use crate::scratch::Scratch;
-use crate::wake_clock::WakeClock;
 
 const SERVICE: ServiceId = ServiceId(1);
 /// As many as the proxy lets in by default, and the most that a link takes: nobody is let in and then refused.
 const LINK_CONNECTIONS: usize = 16 * 1024;
 /// How long [`Platform::start`] waits for the stock of shells.
 const SHELLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// What connecting may take beside the wait for others.
+const CONNECT_MARGIN: Duration = Duration::from_secs(5);
 /// What a start may take beside the time that the guest has for booting.
 const BOOT_MARGIN: Duration = Duration::from_secs(5);
 
@@ -118,13 +119,13 @@ pub struct Stopped {
 pub struct Platform {
     config: Config,
     addr: SocketAddr,
-    host: Arc<MicroVmHost>,
+    host: Arc<dyn InstanceHost>,
+    boot_time: Duration,
     controller: Arc<Controller>,
     proxy: Proxy<ServiceActivator>,
     target: TargetHandle<ServiceActivator>,
-    phases: Arc<WakePhases>,
     timer: JoinHandle<()>,
-    _keeper: Keeper,
+    _keeper: Option<Keeper>,
 }
 
 /// Holds the directory of the snapshots for as long as the platform lives.
@@ -144,18 +145,7 @@ impl Platform {
         config.validate()?;
         let hypervisor = Arc::new(Hypervisor::open()?);
         // Before anything that takes long: a taken port is the commonest mistake.
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .map_err(|source| StartError::Listen {
-                addr: config.listen,
-                source,
-            })?;
-        let listen_error = |source| StartError::Listen {
-            addr: config.listen,
-            source,
-        };
-        let addr = listener.local_addr().map_err(listen_error)?;
-
+        let listener = listen(&config).await?;
         let (options, keeper) = host_options(&config)?;
         let guest = config.kernel.clone();
         let host = tokio::task::spawn_blocking(move || {
@@ -165,31 +155,43 @@ impl Platform {
                 Err(short @ NotReady::TimedOut { .. }) => warn!(%short, "starting with fewer VMs made ahead"),
                 waited => waited.map_err(StartError::Shells)?,
             }
-            Ok::<_, StartError>(Arc::new(host))
+            Ok::<_, StartError>(host)
         })
         .await
         .map_err(|_| StartError::Panicked)??;
+        let boot_time = host.boot_time();
+        let mut platform = Self::join(config, listener, Arc::new(host))?;
+        platform.boot_time = boot_time;
+        platform._keeper = Some(keeper);
+        Ok(platform)
+    }
 
-        let phases = Arc::new(WakePhases::default());
-        let clock = Arc::new(WakeClock::new(Arc::clone(&phases)));
-        let clocks: Clocks = Arc::new(HashMap::from([(SERVICE, Arc::clone(&clock))]));
+    /// Serves instances that live in `host`, whatever they are. Of `config` counts what is not about micro-VMs and their state.
+    ///
+    /// # Errors
+    /// The configuration cannot be used, or the address not listened on.
+    pub async fn with_host(config: Config, host: Arc<dyn InstanceHost>) -> Result<Self, StartError> {
+        config.validate()?;
+        let listener = listen(&config).await?;
+        Self::join(config, listener, host)
+    }
+
+    fn join(
+        config: Config,
+        (listener, addr): (TcpListener, SocketAddr),
+        host: Arc<dyn InstanceHost>,
+    ) -> Result<Self, StartError> {
         let scaling = scaling(&config).validate().map_err(StartError::Scaling)?;
-        let setup = ServiceSetup {
-            id: SERVICE,
-            config: scaling,
-            host: Arc::clone(&host) as Arc<dyn InstanceHost>,
-            clock,
-        };
+        let setup = ServiceSetup::new(SERVICE, scaling, Arc::clone(&host));
         let controller = Controller::new(vec![setup]);
         let timer = tokio::spawn(Arc::clone(&controller).run());
 
         let activator = ServiceActivator {
             controller: Arc::clone(&controller),
-            clocks: Arc::clone(&clocks),
+            doors: Doors::new(config.guest_connections, config.max_held, config.hold()),
         };
         let observer = ServiceObserver {
             controller: Arc::clone(&controller),
-            clocks,
         };
         let proxy = Proxy::new(limits(&config), activator, observer)?;
         let target = proxy.target(SERVICE);
@@ -204,12 +206,12 @@ impl Platform {
             config,
             addr,
             host,
+            boot_time: Duration::ZERO,
             controller,
             proxy,
             target,
-            phases,
             timer,
-            _keeper: keeper,
+            _keeper: None,
         })
     }
 
@@ -221,8 +223,8 @@ impl Platform {
 
     /// How long the guest took to boot; zero when its snapshot was found.
     #[must_use]
-    pub fn boot_time(&self) -> Duration {
-        self.host.template().boot
+    pub const fn boot_time(&self) -> Duration {
+        self.boot_time
     }
 
     /// What the service is doing, as it changes.
@@ -242,7 +244,9 @@ impl Platform {
     /// What wakes took so far, phase by phase.
     #[must_use]
     pub fn phases(&self) -> &WakePhases {
-        &self.phases
+        self.controller
+            .phases(SERVICE)
+            .expect("the controller was made with this service")
     }
 
     /// Requests held at this moment.
@@ -251,9 +255,9 @@ impl Platform {
         self.target.counters().waiters
     }
 
-    /// The host of the instances, for measurements that go around the proxy.
+    /// The host of the instances.
     #[must_use]
-    pub const fn host(&self) -> &Arc<MicroVmHost> {
+    pub const fn host(&self) -> &Arc<dyn InstanceHost> {
         &self.host
     }
 
@@ -288,6 +292,16 @@ impl std::fmt::Debug for Platform {
     }
 }
 
+async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen {
+        addr: config.listen,
+        source,
+    };
+    let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+    let addr = listener.local_addr().map_err(failed)?;
+    Ok((listener, addr))
+}
+
 /// An error of the first boot, with the kernel that it is about.
 fn boot_error(kernel: Option<PathBuf>, source: TemplateError) -> StartError {
     let contract = match &source {
@@ -306,6 +320,10 @@ fn limits(config: &Config) -> Limits {
     Limits {
         held_connections: config.max_held,
         hold_time: config.hold(),
+        // The doors of the guest open earlier, or say why not.
+        connect_time: config.hold() + CONNECT_MARGIN,
+        request_time: config.request(),
+        answer_time: config.answer(),
         ..Limits::default()
     }
 }

@@ -18,7 +18,8 @@ use super::execute::ParkGate;
 use super::requests::{Requests, Word};
 use super::status::{ServiceStatus, StatusBoard};
 use crate::host::{GuestLink, InstanceHost};
-use crate::wake_clock::WakeClock;
+use crate::phases::WakePhases;
+use crate::vitals::Vitals;
 
 /// Joins scheduler, hosts and proxy.
 ///
@@ -46,7 +47,20 @@ pub struct ServiceSetup {
     pub config: ValidConfig,
     /// Where its instances live.
     pub host: Arc<dyn InstanceHost>,
-    pub(crate) clock: Arc<WakeClock>,
+    vitals: Arc<Vitals>,
+}
+
+impl ServiceSetup {
+    /// A service that scales as `config` says, with its instances in `host`.
+    #[must_use]
+    pub fn new(id: ServiceId, config: ValidConfig, host: Arc<dyn InstanceHost>) -> Self {
+        Self {
+            id,
+            config,
+            host,
+            vitals: Arc::new(Vitals::new()),
+        }
+    }
 }
 
 pub(super) struct Service {
@@ -55,7 +69,7 @@ pub(super) struct Service {
     gate: Mutex<Option<Arc<dyn ParkGate>>>,
     pub(super) cooldown: Duration,
     pub(super) board: StatusBoard,
-    pub(super) clock: Arc<WakeClock>,
+    pub(super) vitals: Arc<Vitals>,
 }
 
 impl Service {
@@ -71,6 +85,8 @@ pub(super) struct Core {
     /// Instances that are being started, and that nobody has given up.
     pub(super) starting: HashSet<InstanceId>,
     pub(super) running: HashMap<InstanceId, Running>,
+    /// The instance of each service that was last started.
+    pub(super) newest: HashMap<ServiceId, InstanceId>,
     /// The request that stands for all exchanges of a service that are under way.
     busy: HashMap<ServiceId, RequestId>,
     /// Decided, and not done yet.
@@ -84,6 +100,8 @@ pub(super) struct Running {
     pub(super) link: Arc<dyn GuestLink>,
     /// Of the last command for it.
     pub(super) epoch: Epoch,
+    /// It is being parked.
+    pub(super) parking: bool,
 }
 
 /// A request that the scheduler has admitted. Dropping it says that the request is done.
@@ -129,7 +147,7 @@ impl Controller {
             id,
             config,
             host,
-            clock,
+            vitals,
         } in services
         {
             let cooldown = config.cooldown.unwrap_or(Duration::MAX);
@@ -143,7 +161,7 @@ impl Controller {
                 gate: Mutex::new(None),
                 cooldown,
                 board: StatusBoard::new(),
-                clock,
+                vitals,
             };
             table.insert(id, service);
         }
@@ -152,6 +170,7 @@ impl Controller {
             requests: Requests::default(),
             starting: HashSet::new(),
             running: HashMap::new(),
+            newest: HashMap::new(),
             busy: HashMap::new(),
             executing: !decided.is_empty(),
             decided: decided.into(),
@@ -218,7 +237,7 @@ impl Controller {
     /// Dropping the future withdraws the request.
     pub async fn admit(self: &Arc<Self>, service: ServiceId) -> Result<Admitted, ControllerError> {
         if let Some(service) = self.services.get(&service) {
-            service.clock.asked();
+            service.vitals.clock.asked();
         }
         loop {
             let (id, word) = self.core().requests.wait();
@@ -263,6 +282,16 @@ impl Controller {
     #[must_use]
     pub fn status(&self, service: ServiceId) -> Option<watch::Receiver<ServiceStatus>> {
         Some(self.services.get(&service)?.board.subscribe())
+    }
+
+    /// What the wakes of `service` took so far, phase by phase; `None` if there is no such service.
+    #[must_use]
+    pub fn phases(&self, service: ServiceId) -> Option<&WakePhases> {
+        Some(&self.services.get(&service)?.vitals.phases)
+    }
+
+    pub(crate) fn vitals(&self, service: ServiceId) -> Option<&Arc<Vitals>> {
+        Some(&self.services.get(&service)?.vitals)
     }
 
     /// Why `service` is as it is, in the scheduler's words.

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use scheduler::{Action, Command, Epoch, Event, InstanceId, ServiceId, StartKind, Timestamp};
+use scheduler::{Action, Command, Event, ServiceId, StartKind, Timestamp};
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
 use super::driver::{Controller, Running, Service};
 use super::requests::Word;
+use super::run::Run;
 use super::status::Activity;
-use crate::host::{Fate, HostError, Parked, Started};
+use crate::host::{Fate, HostError, Parked, Started, Verdict};
+use crate::vitals::MOST_TIMEOUTS;
 
 /// Between two attempts to restore an instance for which something was missing.
 const RESTORE_PAUSE: Duration = Duration::from_millis(20);
@@ -33,12 +35,12 @@ pub trait ClosedGate: Send {
     fn asleep(self: Box<Self>);
 }
 
-/// One instance in one epoch.
-#[derive(Clone, Copy)]
-struct Run {
-    service: ServiceId,
-    instance: InstanceId,
-    epoch: Epoch,
+/// How an instance was found to be of no use any more.
+#[derive(Debug, Clone, Copy)]
+enum Fallen {
+    Dead,
+    /// It runs, but does not answer.
+    Silent(Verdict),
 }
 
 impl Controller {
@@ -48,17 +50,18 @@ impl Controller {
         let Some(service) = self.services.get(&id) else {
             return;
         };
+        let run = |instance, epoch| Run {
+            service: id,
+            instance,
+            epoch,
+        };
         match action.command {
             Command::Start {
                 instance,
                 epoch,
                 kind,
             } => {
-                let run = Run {
-                    service: id,
-                    instance,
-                    epoch,
-                };
+                let run = run(instance, epoch);
                 service.board.update(|status| status.activity = Activity::Waking);
                 self.core().starting.insert(instance);
                 match kind {
@@ -69,14 +72,7 @@ impl Controller {
                     _ => self.boot(run, service),
                 }
             }
-            Command::Park { instance, epoch, .. } => self.park(
-                Run {
-                    service: id,
-                    instance,
-                    epoch,
-                },
-                service,
-            ),
+            Command::Park { instance, epoch, .. } => self.park(run(instance, epoch), service),
             Command::Stop { instance, epoch } => {
                 // One that is still being started is stopped when that is done.
                 let starting = {
@@ -88,11 +84,7 @@ impl Controller {
                     service.host.stop(instance);
                 }
                 service.board.update(|status| status.activity = Activity::Asleep);
-                self.handle(Event::InstanceExited {
-                    service: id,
-                    instance,
-                    epoch,
-                });
+                self.handle(run(instance, epoch).exited());
             }
             Command::Admit {
                 request, instance, ..
@@ -166,13 +158,20 @@ impl Controller {
         let Some(service) = self.services.get(&id) else {
             return;
         };
+        let mut is_new = false;
         let wanted = {
             // In one: whoever stops it finds it in one of the two.
             let mut core = self.core();
             let wanted = core.starting.remove(&instance);
             if let (true, Ok(Started { link, .. })) = (wanted, &started) {
                 let link = Arc::clone(link);
-                core.running.insert(instance, Running { link, epoch });
+                let running = Running {
+                    link,
+                    epoch,
+                    parking: false,
+                };
+                core.running.insert(instance, running);
+                is_new = core.newest.insert(id, instance) != Some(instance);
             }
             wanted
         };
@@ -189,31 +188,26 @@ impl Controller {
             Ok(Started {
                 died, load, restore, ..
             }) => {
-                service.clock.started(load, restore);
+                if is_new {
+                    service.vitals.pulse.begins();
+                }
+                service.vitals.clock.started(load, restore);
                 service.board.started(|status| match kind {
                     StartKind::Restore => status.restores += 1,
                     _ => status.boots += 1,
                 });
-                self.handle(Event::InstanceReady {
-                    service: id,
-                    instance,
-                    epoch,
-                });
+                self.handle(run.ready());
                 self.watch(run, died);
             }
             Err(error) => {
                 warn!(error = error.report(), "an instance could not be started");
-                service.clock.gave_up();
+                service.vitals.clock.gave_up();
                 service.board.failed(error.report());
                 if let Some(gate) = service.gate() {
                     // What was saved is gone, and with it the connections that were kept across the sleep.
                     gate.lost(&error.report());
                 }
-                self.handle(Event::InstanceFailed {
-                    service: id,
-                    instance,
-                    epoch,
-                });
+                self.handle(run.failed());
             }
         }
     }
@@ -223,26 +217,78 @@ impl Controller {
         let controller = Arc::clone(self);
         self.watches.spawn(async move {
             if let Ok(reason) = died.await {
-                controller.on_died(run.service, run.instance, &reason);
+                controller.on_died(run, &reason, Fallen::Dead);
             }
         });
     }
 
-    /// Told by whoever notices first: the one who watches the instance, or the host that was to park it.
-    fn on_died(self: &Arc<Self>, id: ServiceId, instance: InstanceId, reason: &str) {
+    /// An answer of `service` did not come within `waited`. An instance that leaves too many in a row unanswered counts as dead.
+    pub(crate) fn answer_timed_out(self: &Arc<Self>, service: ServiceId, waited: Duration) {
+        let Some(known) = self.services.get(&service) else {
+            return;
+        };
+        let timeouts = known.vitals.pulse.timed_out();
+        if timeouts < MOST_TIMEOUTS {
+            return;
+        }
+        let (verdict, reason) = known.vitals.pulse.verdict(timeouts, waited);
+        let run = {
+            let core = self.core();
+            let newest = core.newest.get(&service);
+            // While the host parks it, it is the host's; if it wakes as it was, the next one that is not answered tells.
+            newest.and_then(|&instance| match core.running.get(&instance) {
+                Some(&Running {
+                    epoch,
+                    parking: false,
+                    ..
+                }) => Some(Run {
+                    service,
+                    instance,
+                    epoch,
+                }),
+                _ => None,
+            })
+        };
+        if let Some(run) = run {
+            // The caller holds a lock of the proxy's, and what the instance knows may take long to write.
+            let controller = Arc::clone(self);
+            self.beside(
+                move || controller.on_died(run, &reason, Fallen::Silent(verdict)),
+                |_, _| {},
+            );
+        }
+    }
+
+    /// Told by whoever notices first: the one who watches the instance, the host that was to park it, or those whom it does not
+    /// answer.
+    fn on_died(self: &Arc<Self>, run: Run, reason: &str, fallen: Fallen) {
+        let Run {
+            service: id,
+            instance,
+            ..
+        } = run;
         let Some(service) = self.services.get(&id) else {
             return;
         };
-        let Some(mine) = self.gone(instance, |epoch| Event::InstanceExited {
-            service: id,
-            instance,
-            epoch,
-        }) else {
+        let Some(mine) = self.gone(run, Run::exited) else {
             return;
         };
-        warn!(service = id.0, instance = instance.0, reason, "an instance died");
-        service.host.stop(instance);
-        service.clock.gave_up();
+        match fallen {
+            Fallen::Dead => {
+                warn!(service = id.0, instance = instance.0, reason, "an instance died");
+                service.host.stop(instance);
+            }
+            Fallen::Silent(verdict) => {
+                warn!(
+                    service = id.0,
+                    instance = instance.0,
+                    reason,
+                    "an instance does not answer and is stopped"
+                );
+                service.host.give_up(instance, verdict);
+            }
+        }
+        service.vitals.clock.gave_up();
         service.board.update(|status| {
             status.activity = Activity::Asleep;
             status.deaths += 1;
@@ -256,32 +302,18 @@ impl Controller {
     }
 
     fn park(self: &Arc<Self>, run: Run, service: &Service) {
-        let Run {
-            service: id,
-            instance,
-            epoch,
-        } = run;
-        let known = self
-            .core()
-            .running
-            .get_mut(&instance)
-            .map(|running| running.epoch = epoch);
+        let Run { instance, epoch, .. } = run;
+        let known = self.core().running.get_mut(&instance).map(|running| {
+            running.epoch = epoch;
+            running.parking = true;
+        });
         if known.is_none() {
             // Its death is known, but the scheduler had decided before it was.
-            return self.handle(Event::InstanceExited {
-                service: id,
-                instance,
-                epoch,
-            });
+            return self.handle(run.exited());
         }
         let refuse = |last_activity| {
             service.board.update(|status| status.parks_refused += 1);
-            self.handle(Event::ParkRefused {
-                service: id,
-                instance,
-                epoch,
-                last_activity,
-            });
+            self.runs_on(run, last_activity);
         };
         let Some(gate) = service.gate() else {
             return refuse(self.now());
@@ -303,21 +335,12 @@ impl Controller {
     }
 
     fn on_parked(self: &Arc<Self>, run: Run, parked: Result<Parked, HostError>, closed: Box<dyn ClosedGate>) {
-        let Run {
-            service: id,
-            instance,
-            epoch,
-        } = run;
-        let Some(service) = self.services.get(&id) else {
+        let Some(service) = self.services.get(&run.service) else {
             return;
         };
         match parked {
             Ok(Parked::Asleep { saved_bytes, .. }) => {
-                let mine = self.gone(instance, |_| Event::InstanceParked {
-                    service: id,
-                    instance,
-                    epoch,
-                });
+                let mine = self.gone(run, |_| run.parked());
                 service.board.update(|status| {
                     status.activity = Activity::Asleep;
                     status.parks += 1;
@@ -333,28 +356,30 @@ impl Controller {
                     status.activity = Activity::Awake;
                     status.parks_refused += 1;
                 });
-                let last_activity = self.now();
-                self.handle(Event::ParkRefused {
-                    service: id,
-                    instance,
-                    epoch,
-                    last_activity,
-                });
+                self.runs_on(run, self.now());
                 drop(closed);
             }
             Err(error) => {
                 drop(closed);
-                self.on_died(id, instance, &error.report());
+                self.on_died(run, &error.report(), Fallen::Dead);
             }
         }
     }
 
+    /// It is not parked after all.
+    fn runs_on(self: &Arc<Self>, run: Run, last_activity: Timestamp) {
+        if let Some(running) = self.core().running.get_mut(&run.instance) {
+            running.parking = false;
+        }
+        self.handle(run.park_refused(last_activity));
+    }
+
     /// Takes an instance out of those that run, and tells the scheduler in one with that; `event` is given the epoch of its last
     /// command. Says whether it is the caller's turn to execute, or `None` if it ran no more.
-    fn gone(&self, instance: InstanceId, event: impl FnOnce(Epoch) -> Event) -> Option<bool> {
+    fn gone(&self, run: Run, event: impl FnOnce(Run) -> Event) -> Option<bool> {
         let mut core = self.core();
-        let Running { epoch, .. } = core.running.remove(&instance)?;
-        Some(self.decide_with(&mut core, event(epoch)))
+        let Running { epoch, .. } = core.running.remove(&run.instance)?;
+        Some(self.decide_with(&mut core, event(Run { epoch, ..run })))
     }
 
     fn ago(&self, age: Duration) -> Timestamp {

@@ -4,6 +4,7 @@ mod alarm;
 mod driver;
 mod execute;
 mod requests;
+mod run;
 mod status;
 #[cfg(test)]
 mod tests;

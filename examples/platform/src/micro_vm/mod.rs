@@ -1,8 +1,10 @@
 //! Instances as micro-VMs in this process.
 
 mod host;
+mod kept;
 mod link;
 mod parked;
+mod sleep;
 mod template;
 
 pub use host::{MicroVmHost, MicroVmOptions};

@@ -18,6 +18,18 @@ pub(super) struct ParkedVm {
     pub(super) streams: DetachedStreams,
     /// How often it has woken.
     pub(super) wakes: u32,
+    pub(super) origin: Origin,
+}
+
+/// What an instance was first started from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The service's snapshot.
+    Template,
+    /// What an earlier run of the platform has kept.
+    Kept,
+    /// The image: it was booted.
+    Image,
 }
 
 /// A sleeping instance's memory.

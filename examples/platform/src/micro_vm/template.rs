@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use snapshot::{Fingerprint, FingerprintError, Host, Overwrite, SaveOptions, Snapshot, SnapshotId};
 use vmm_core::{
-    BootError, GenerationId, Hypervisor, MARK_SERVING, Mark, SaveError, SettleError, StateError, Vm, VmConfig,
-    VmError, VmHandle, VmState, WaitError,
+    BootError, GenerationId, Hypervisor, MARK_SERVING, Mark, SaveError, SettleError, StateError, Vm,
+    VmConfig, VmError, VmHandle, VmState, WaitError,
 };
 
 use super::parked::{FromSectionsError, from_sections, to_sections};
@@ -202,10 +202,24 @@ impl Template {
         path: &Path,
     ) -> Result<Self, TemplateError> {
         let (mut vm, boot) = boot_until_serving(hypervisor, config, kernel, timeout)?;
+        Self::take(hypervisor, config, kernel, &mut vm, boot, path)
+    }
+
+    /// Saves a VM that was booted from `kernel` in `boot` and serves to `path`, replacing what is there. The VM goes on.
+    pub(super) fn take(
+        hypervisor: &Hypervisor,
+        config: &VmConfig,
+        kernel: &[u8],
+        vm: &mut Vm,
+        boot: Duration,
+        path: &Path,
+    ) -> Result<Self, TemplateError> {
         let paused = vm.pause()?;
         let state = paused.save()?;
         let options = save_options(fingerprint(hypervisor, config, kernel)?)?;
-        snapshot::save(path, paused.memory(), &to_sections(&state)?, options)?;
+        let saved = snapshot::save(path, paused.memory(), &to_sections(&state)?, options);
+        paused.resume()?;
+        saved?;
         let snapshot = Snapshot::open(path)?;
         Ok(Self {
             snapshot,

@@ -16,6 +16,7 @@ mod program;
 mod service;
 mod state;
 mod voice;
+mod wedged;
 mod work;
 
 use anyhow::Result;
@@ -29,7 +30,7 @@ fn main() {
     if let Some(missing) = &missing {
         eprintln!("these tests need KVM and are ignored: {missing}");
     }
-    let topics: [&[Test]; 12] = [
+    let topics: [&[Test]; 13] = [
         asleep::TESTS,
         clock::TESTS,
         connections::TESTS,
@@ -41,6 +42,7 @@ fn main() {
         program::TESTS,
         state::TESTS,
         voice::TESTS,
+        wedged::TESTS,
         work::TESTS,
     ];
     let tests = topics

@@ -34,8 +34,8 @@ pub(crate) const TESTS: &[Test] = &[
         after_kill_the_last_kept_one_goes_on,
     ),
     (
-        "state::of_an_instance_that_died_is_gone",
-        of_an_instance_that_died_is_gone,
+        "state::of_an_instance_that_died_is_put_aside",
+        of_an_instance_that_died_is_put_aside,
     ),
     (
         "state::a_directory_in_use_is_refused",
@@ -180,7 +180,7 @@ fn after_kill_the_last_kept_one_goes_on() -> Result<()> {
     keep(dir.path(), 1)
 }
 
-fn of_an_instance_that_died_is_gone() -> Result<()> {
+fn of_an_instance_that_died_is_put_aside() -> Result<()> {
     let dir = tempfile::tempdir()?;
     keep(dir.path(), 2)?;
     for _ in 0..2 {
@@ -190,7 +190,9 @@ fn of_an_instance_that_died_is_gone() -> Result<()> {
         process.signal("KILL")?;
         process.end()?;
     }
-    ensure!(!instance_file(dir.path()).exists());
+    // It may be looked at, but nothing goes on from it.
+    ensure!(!instance_file(dir.path()).exists() && dir.path().join("instance.unused-1").exists());
+    ensure!(!dir.path().join("instance.unused-2").exists());
     Ok(())
 }
 

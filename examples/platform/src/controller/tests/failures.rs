@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use scheduler::StartSource;
 
-use super::Desk;
 use super::fake::Plan;
+use super::{Desk, SERVICE};
 use crate::controller::{Activity, ControllerError};
 
 #[tokio::test]
@@ -190,4 +190,67 @@ async fn a_restore_that_lacks_something_is_tried_again_and_loses_nothing() {
     assert_eq!(format!("{:?}", admitted.link), "to 1");
     drop(admitted);
     assert_eq!(desk.shut_down().await, ["restore 1", "restore 1", "restore 1"]);
+}
+
+#[tokio::test]
+async fn an_instance_that_leaves_three_requests_in_a_row_unanswered_is_given_up() {
+    let desk = Desk::new(|config| config.cooldown = None);
+    let waited = Duration::from_secs(60);
+    let admitted = desk.admit().await.unwrap();
+    let vitals = desk.controller.vitals(SERVICE).unwrap();
+    for _ in 0..3 {
+        desk.controller.answer_timed_out(SERVICE, waited);
+        desk.controller.answer_timed_out(SERVICE, waited);
+        vitals.answered();
+    }
+    for _ in 0..3 {
+        desk.controller.answer_timed_out(SERVICE, waited);
+    }
+    desk.until(|status| status.deaths == 1).await;
+    drop(admitted);
+    // The next ones never answer anything.
+    for in_a_row in 1..=2 {
+        let next = desk.admit().await.unwrap();
+        for _ in 0..3 {
+            desk.controller.answer_timed_out(SERVICE, waited);
+        }
+        desk.until(|status| status.deaths == 1 + in_a_row).await;
+        drop(next);
+    }
+    let silent = "it has left 3 requests in a row unanswered, the last one for 60000 ms";
+    let never = format!("{silent}, and never answered any since it was started");
+    assert_eq!(
+        desk.shut_down().await,
+        [
+            "restore 1".to_owned(),
+            "give up 1: Wedged".to_owned(),
+            format!("lost: {silent}"),
+            "restore 2".to_owned(),
+            "give up 2: NeverAnswered { in_a_row: 1 }".to_owned(),
+            format!("lost: {never}"),
+            "restore 3".to_owned(),
+            "give up 3: NeverAnswered { in_a_row: 2 }".to_owned(),
+            format!("lost: {never}"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_instance_that_is_being_parked_is_not_given_up() {
+    let desk = Desk::new(|_| {});
+    let (go, word) = mpsc::channel();
+    desk.fake.parks.lock().unwrap().push_back(Plan::Waits(word));
+    drop(desk.admit().await.unwrap());
+    desk.logged("park 1").await;
+    for _ in 0..3 {
+        desk.controller.answer_timed_out(SERVICE, Duration::from_secs(60));
+    }
+    go.send(()).unwrap();
+    desk.asleep().await;
+    // It is as silent as before when it wakes again.
+    let admitted = desk.admit().await.unwrap();
+    desk.controller.answer_timed_out(SERVICE, Duration::from_secs(60));
+    desk.logged("give up 1: NeverAnswered { in_a_row: 1 }").await;
+    drop(admitted);
+    desk.shut_down().await;
 }

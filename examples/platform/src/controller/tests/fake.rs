@@ -10,7 +10,7 @@ use scheduler::InstanceId;
 use tokio::sync::{oneshot, watch};
 
 use crate::controller::{ClosedGate, ParkGate};
-use crate::host::{Fate, GuestLink, HostError, InstanceHost, Parked, Started};
+use crate::host::{Fate, GuestLink, HostError, InstanceHost, Parked, Started, Verdict};
 
 /// What every fake instance answers.
 pub(super) const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes";
@@ -177,6 +177,11 @@ impl InstanceHost for Fake {
 
     fn stop(&self, instance: InstanceId) {
         self.note(format!("stop {instance}"));
+        self.awake.lock().unwrap().remove(&instance);
+    }
+
+    fn give_up(&self, instance: InstanceId, verdict: Verdict) {
+        self.note(format!("give up {instance}: {verdict:?}"));
         self.awake.lock().unwrap().remove(&instance);
     }
 

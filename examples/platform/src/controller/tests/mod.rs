@@ -15,8 +15,6 @@ use tokio::time::timeout;
 
 use self::fake::{Fake, FakeGate, Plan};
 use super::{Activity, Admitted, Controller, ControllerError, ServiceSetup, ServiceStatus};
-use crate::phases::WakePhases;
-use crate::wake_clock::WakeClock;
 
 const SERVICE: ServiceId = ServiceId(1);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,12 +48,7 @@ impl Desk {
         };
         change(&mut config);
         let fake = Fake::new();
-        let setup = ServiceSetup {
-            id: SERVICE,
-            config: config.validate().unwrap(),
-            host: Arc::clone(&fake) as _,
-            clock: Arc::new(WakeClock::new(Arc::new(WakePhases::default()))),
-        };
+        let setup = ServiceSetup::new(SERVICE, config.validate().unwrap(), Arc::clone(&fake) as _);
         let controller = Controller::new(vec![setup]);
         let status = controller.status(SERVICE).unwrap();
         let timer = tokio::spawn(Arc::clone(&controller).run());

@@ -1,6 +1,5 @@
 //! The controller behind a real proxy: what clients see when they are held.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use tokio::time::timeout;
 use super::fake::{ANSWER, Plan};
 use super::{Desk, PATIENCE, SERVICE};
 use crate::front::{ServiceActivator, ServiceObserver, TargetGate};
+use crate::guest_stream::Doors;
 
 /// A desk with a proxy before it.
 struct Front {
@@ -26,15 +26,13 @@ struct Front {
 impl Front {
     async fn new(change: impl FnOnce(&mut ServiceConfig)) -> Self {
         let desk = Desk::without_gate(change);
-        let clocks = Arc::new(HashMap::new());
         let controller = || Arc::clone(&desk.controller);
         let activator = ServiceActivator {
             controller: controller(),
-            clocks: Arc::clone(&clocks),
+            doors: Doors::new(100, 100, PATIENCE),
         };
         let observer = ServiceObserver {
             controller: controller(),
-            clocks,
         };
         let proxy = Proxy::new(Limits::default(), activator, observer).unwrap();
         let target = proxy.target(SERVICE);
