@@ -8,8 +8,9 @@ use std::net::TcpStream;
 use anyhow::ensure;
 use platform::{Activity, Config, Platform};
 
+// For the tests, which run it too.
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+pub(crate) async fn main() -> anyhow::Result<()> {
     let mut config = Config::default();
     config.listen = "127.0.0.1:0".parse()?;
     config.memory_mib = 32;
@@ -32,7 +33,7 @@ async fn main() -> anyhow::Result<()> {
             Ok::<_, std::io::Error>(answer)
         })
         .await??;
-        ensure!(answer.ends_with(&format!("\r\n\r\n{wake}\n")), "{answer:?}");
+        ensure!(answer.ends_with(&format!("\r\n\r\n{wake}")), "{answer:?}");
         let now = *status
             .wait_for(|now| now.parks >= wake && now.activity == Activity::Asleep)
             .await?;

@@ -8,6 +8,8 @@ mod crowd;
 mod cycles;
 mod death;
 mod demo;
+#[path = "../../examples/embed.rs"]
+mod embed;
 mod hostile;
 mod kernel;
 mod limits;

@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[Test] = &[
         memory_that_was_written_is_saved,
     ),
     ("work::bodies_come_back_whole", bodies_come_back_whole),
+    ("work::the_embedding_example_runs", crate::embed::main),
 ];
 
 fn a_computation_longer_than_the_cooldown_is_not_parked() -> Result<()> {
