@@ -5,20 +5,21 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proxy_buffer::Backend;
 use scheduler::ServiceId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::controller::Controller;
 use crate::host::GuestLink;
 
 /// A connection that ends without a word after so long was not ended by a guest that works: a link gives up one that takes
 /// nothing after 25.4 s.
-const SILENCE: Duration = Duration::from_secs(25);
+pub(crate) const SILENCE: Duration = Duration::from_secs(25);
 
 /// Keeps more new connections than a guest can take from reaching it at once: it would refuse them, while a moment later it
 /// has room again. Connections whose first request is answered do not count: a guest may end those that are idle.

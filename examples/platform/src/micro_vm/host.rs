@@ -86,7 +86,7 @@ impl MicroVmHost {
     /// See [`TemplateError`].
     pub fn new(hypervisor: Arc<Hypervisor>, options: MicroVmOptions) -> Result<Self, TemplateError> {
         let path = options.dir.join(TEMPLATE_FILE);
-        let opened = match path.exists() {
+        let opened = match path.is_file() {
             true => Template::open(&hypervisor, &options.vm, &options.kernel, &path)
                 .inspect_err(|error| info!(reason = causes(error), "making the service's snapshot anew"))
                 .ok(),

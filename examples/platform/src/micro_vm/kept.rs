@@ -21,6 +21,11 @@ pub(super) fn open(hypervisor: &Hypervisor, options: &MicroVmOptions) -> Option<
     if !options.keep || !path.exists() {
         return None;
     }
+    if !path.is_file() {
+        // A pipe would be waited for.
+        rename_aside(&path, "it is not a file");
+        return None;
+    }
     let open = || -> Result<ParkedVm, Cause> {
         let template = Template::open(hypervisor, &options.vm, &options.kernel, &path)?;
         Ok(ParkedVm {

@@ -26,6 +26,10 @@ pub(crate) const TESTS: &[Test] = &[
         damaged_files_are_replaced_with_a_warning,
     ),
     (
+        "state::what_is_no_file_is_not_waited_for",
+        what_is_no_file_is_not_waited_for,
+    ),
+    (
         "state::of_another_shape_is_not_used",
         of_another_shape_is_not_used,
     ),
@@ -156,6 +160,22 @@ fn damaged_files_are_replaced_with_a_warning() -> Result<()> {
         fs::write(dir.path().join("template.snapshot"), b"neither")?;
     }
     keep(dir.path(), 1)
+}
+
+fn what_is_no_file_is_not_waited_for() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    for name in ["instance.snapshot", "template.snapshot"] {
+        let made = std::process::Command::new("mkfifo")
+            .arg(dir.path().join(name))
+            .status()?;
+        ensure!(made.success(), "mkfifo {name}: {made}");
+    }
+    let (process, addr) = serve(dir.path(), &[])?;
+    ensure!(get(addr, "/count")?.number()? == 1);
+    let ended = process.terminate()?;
+    ensure!(ended.stderr.contains("it is not a file"), "{ended:?}");
+    ensure!(instance_file(dir.path()).is_file() && dir.path().join("instance.unused-1").exists());
+    Ok(())
 }
 
 fn of_another_shape_is_not_used() -> Result<()> {

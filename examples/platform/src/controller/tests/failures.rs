@@ -1,13 +1,19 @@
 //! Instances that die, do not start, or start when nobody waits any more.
 
-use std::sync::mpsc;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use proxy_buffer::Backend;
 use scheduler::StartSource;
+use tokio::io::AsyncReadExt;
 
 use super::fake::Plan;
-use super::{Desk, SERVICE};
+use super::{Desk, PATIENCE, SERVICE};
 use crate::controller::{Activity, ControllerError};
+use crate::guest_stream::{Doors, Guest, SILENCE};
+use crate::host::GuestLink;
 
 #[tokio::test]
 async fn a_death_is_told_once_and_the_next_request_gets_a_new_instance() {
@@ -233,6 +239,48 @@ async fn an_instance_that_leaves_three_requests_in_a_row_unanswered_is_given_up(
             format!("lost: {never}"),
         ]
     );
+}
+
+/// A way to a guest that takes everything and says nothing, until the test lets go of its ends.
+#[derive(Debug, Default)]
+struct Silent(Mutex<Vec<UnixStream>>);
+
+impl GuestLink for Silent {
+    fn connect(&self) -> io::Result<UnixStream> {
+        let (ours, theirs) = UnixStream::pair()?;
+        self.0.lock().unwrap().push(theirs);
+        Ok(ours)
+    }
+}
+
+#[tokio::test]
+async fn connections_that_end_without_a_word_after_long_are_unanswered_requests() {
+    let desk = Desk::new(|config| config.cooldown = None);
+    let admitted = desk.admit().await.unwrap();
+    let link = Arc::new(Silent::default());
+    let guest = Guest {
+        link: Arc::clone(&link) as _,
+        service: SERVICE,
+        controller: Arc::clone(&desk.controller),
+        doors: Doors::new(8, 0, PATIENCE),
+    };
+    tokio::time::pause();
+    for wait in [SILENCE / 2, SILENCE] {
+        let mut streams = Vec::new();
+        for _ in 0..3 {
+            streams.push(guest.connect().await.unwrap());
+        }
+        tokio::time::advance(wait).await;
+        assert_eq!(desk.log().len(), 1, "{:?}", desk.log());
+        link.0.lock().unwrap().clear();
+        for mut stream in streams {
+            assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
+        }
+    }
+    tokio::time::resume();
+    desk.logged("give up 1: NeverAnswered { in_a_row: 1 }").await;
+    drop(admitted);
+    desk.shut_down().await;
 }
 
 #[tokio::test]
