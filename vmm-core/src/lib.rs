@@ -5,6 +5,8 @@ mod bus;
 mod config;
 mod devices;
 mod event_loop;
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz;
 mod handle;
 mod hypervisor;
 mod irq;
@@ -28,6 +30,9 @@ pub use config::VmConfig;
 pub use devices::boot_timer::{MARK_RESUMED, MARK_SERVING};
 pub use devices::generation::GenerationId;
 pub use event_loop::EventLoopError;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub use fuzz::{fuzz_link, fuzz_link_state, fuzz_queues, fuzz_state};
 pub use handle::VmHandle;
 pub use hypervisor::{Capabilities, Capability, Hypervisor, OpenError};
 pub use kernel::{Entry, KernelError};

@@ -25,6 +25,8 @@ pub use net::{
     NetConfigError, Spare, TcpStateError, UserNetConfig, UserNetCounts, UserNetError, UserNetHandle,
 };
 pub(crate) use net::{Net, NetDevice, UserNet, UserNetState};
+#[cfg(any(test, feature = "fuzz"))]
+pub use net::{fuzz_link, fuzz_link_state, fuzz_queues};
 pub use ring::RingError;
 pub use state::RestoreError;
 pub(crate) use state::TransportState;

@@ -200,5 +200,9 @@ impl<B: fmt::Debug> fmt::Debug for Net<B> {
     }
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz;
+#[cfg(any(test, feature = "fuzz"))]
+pub use fuzz::fuzz_queues;
 #[cfg(test)]
 mod tests;

@@ -142,12 +142,12 @@ impl UserNet {
 }
 
 /// A state that was found sound.
-struct Restored {
-    position: Position,
-    connections: Vec<(SavedHost, Endpoint)>,
+pub(super) struct Restored {
+    pub(super) position: Position,
+    pub(super) connections: Vec<(SavedHost, Endpoint)>,
 }
 
-fn restore(
+pub(super) fn restore(
     config: &UserNetConfig,
     max_mss: u16,
     now: Millis,
