@@ -23,7 +23,8 @@ use crate::virtio::{DetachedStreams, DeviceCounts, UserNetHandle};
 
 /// One micro-VM.
 ///
-/// When its guest stops for good, its network streams end; its memory stays until it is dropped.
+/// When its guest stops for good, its network streams end, behind the last byte that was acknowledged to the guest; its memory
+/// stays until it is dropped.
 ///
 /// Dropping it stops the guest, joins its threads and frees everything; that takes some hundred microseconds and belongs off
 /// the hot path (see [`ShellPool`](crate::ShellPool)).

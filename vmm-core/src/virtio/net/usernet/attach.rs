@@ -1,11 +1,11 @@
-//! Saving a link and going on with a saved one, while the event loop stands still.
+//! Saving a link and going on with a saved one, or ending it, while the event loop stands still.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::config::UserNetConfig;
 use super::handle::Request;
-use super::host_stream::HostStream;
+use super::host_stream::{self, HostStream};
 use super::link::{Connection, FIRST_PORT, Link, MAX_REPLIES, Position};
 use super::spares::{REFILL_DELAY_MS, SparePool};
 use super::state::{AttachError, ConnectionId, ConnectionState, DetachedStreams, SavedHost, UserNetState};
@@ -70,6 +70,18 @@ impl UserNet {
             self.disarm();
         }
         (state, streams)
+    }
+
+    /// Ends the link, whose guest is gone: all streams are closed, and what was acknowledged to the guest and their users have
+    /// not read waits for them in the sockets. Blocks for nobody, and nothing of the link is kept for it. Another thread must
+    /// not be serving the link.
+    pub(crate) fn end(&mut self) {
+        let (state, streams) = self.detach();
+        for connection in state.connections {
+            if let Some(stream) = streams.streams.get(&ConnectionId(connection.tcp.host_port)) {
+                host_stream::leave(stream, &connection.to_host);
+            }
+        }
     }
 
     /// Goes on with a saved state, in place of what the link has. Each connection gets its stream from `streams`; one

@@ -300,8 +300,8 @@ impl NetBackend for UserNet {
 }
 
 impl Drop for UserNet {
-    /// Requests find out that nobody serves them.
+    /// Requests find out that nobody serves them, and streams have what the guest has sent.
     fn drop(&mut self) {
-        drop(self.shared.shut());
+        self.end();
     }
 }
