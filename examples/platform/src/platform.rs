@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 use vmm_core::{BootError, Hypervisor, NotReady, UserNetConfig, VmConfig};
 
+use crate::causes::causes;
 use crate::config::{Config, ConfigError};
 use crate::controller::{Controller, ServiceSetup, ServiceStatus};
 use crate::front::{ServiceActivator, ServiceObserver, TargetGate};
@@ -362,6 +363,10 @@ fn host_options(config: &Config) -> Result<(MicroVmOptions, Keeper), StartError>
                 dir: dir.clone(),
                 source: error.into(),
             })?;
+            // Those whose writers live are locked and stay. Leftovers only take room.
+            if let Err(error) = snapshot::clean_stale(dir) {
+                warn!(dir = %dir.display(), error = causes(&error), "half-written snapshots of an earlier run stay");
+            }
             (dir.clone(), Keeper::Lock(lock))
         }
         None => {

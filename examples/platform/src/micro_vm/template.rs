@@ -82,16 +82,15 @@ pub enum TemplateError {
     Random(#[source] std::io::Error),
 }
 
-/// What a snapshot is only valid for: this kind of processor, this kernel, this configuration.
+/// What a snapshot is only valid for: processors of this vendor, this kernel, this configuration. Whether a processor has what
+/// the guest was told of, [`Hypervisor::check`] says: a newer model has.
 pub(super) fn fingerprint(
     hypervisor: &Hypervisor,
     config: &VmConfig,
     kernel: &[u8],
 ) -> Result<Fingerprint, FingerprintError> {
-    let processor = hypervisor
-        .processor()
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value));
+    let [(key, vendor), _signature] = hypervisor.processor();
+    let processor = [(key.to_owned(), vendor)].into_iter();
     let guest = [
         (
             "guest.kernel_crc32".to_owned(),

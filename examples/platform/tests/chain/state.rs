@@ -38,6 +38,14 @@ pub(crate) const TESTS: &[Test] = &[
         after_kill_the_last_kept_one_goes_on,
     ),
     (
+        "state::half_written_files_are_removed_at_the_next_start",
+        half_written_files_are_removed_at_the_next_start,
+    ),
+    (
+        "state::is_bound_to_a_vendor_but_not_to_a_model",
+        is_bound_to_a_vendor_but_not_to_a_model,
+    ),
+    (
         "state::of_an_instance_that_died_is_put_aside",
         of_an_instance_that_died_is_put_aside,
     ),
@@ -198,6 +206,41 @@ fn after_kill_the_last_kept_one_goes_on() -> Result<()> {
         ensure!(process.end()?.code.is_none());
     }
     keep(dir.path(), 1)
+}
+
+fn half_written_files_are_removed_at_the_next_start() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    // Nothing is saved at the start that follows: the service's snapshot is there.
+    keep(dir.path(), 2)?;
+    let name = |of: &str| dir.path().join(format!(".snapshot-{of}-0.tmp"));
+    fs::write(name("dead"), "half")?;
+    let at_work = fs::File::create(name("living"))?;
+    at_work.try_lock()?;
+    let pipe = std::process::Command::new("mkfifo").arg(name("pipe")).status()?;
+    ensure!(pipe.success(), "mkfifo: {pipe}");
+    let (process, addr) = serve(dir.path(), &["--cooldown-ms", "3000"])?;
+    ensure!(!name("dead").exists(), "the leftover is still there");
+    ensure!(name("living").exists() && name("pipe").exists());
+    ensure!(get(addr, "/count")?.number()? == 3);
+    let ended = process.terminate()?;
+    ensure!(ended.code == Some(0) && ended.stderr.is_empty(), "{ended:?}");
+    Ok(())
+}
+
+fn is_bound_to_a_vendor_but_not_to_a_model() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    keep(dir.path(), 1)?;
+    for name in ["template.snapshot", "instance.snapshot"] {
+        let snapshot = snapshot::Snapshot::open(dir.path().join(name))?;
+        let keys: Vec<_> = snapshot
+            .header()
+            .fingerprint
+            .iter()
+            .filter(|(key, _)| key.starts_with("cpu."))
+            .collect();
+        ensure!(matches!(keys[..], [("cpu.vendor", _)]), "{name}: {keys:?}");
+    }
+    Ok(())
 }
 
 fn of_an_instance_that_died_is_put_aside() -> Result<()> {
