@@ -23,7 +23,7 @@ pub enum HoldError {
     #[error("hold {wanted_bytes} bytes: {held_bytes} of {limit_bytes} bytes per {scope} are taken")]
     BytesFull {
         /// Which limit it was.
-        scope: ByteScope,
+        scope: LimitScope,
         /// Bytes that were to be held.
         wanted_bytes: usize,
         /// Bytes held already.
@@ -59,6 +59,12 @@ pub enum HoldError {
         /// How long it took: the head from its first byte, the body since its last.
         waited: Duration,
     },
+    /// The head of a request is longer than [`Limits::held_bytes_per_connection`](crate::Limits::held_bytes_per_connection).
+    #[error("hold the request: its head is longer than {limit_bytes} bytes")]
+    HeadTooLong {
+        /// The limit.
+        limit_bytes: usize,
+    },
     /// An answer made no progress for [`Limits::answer_time`](crate::Limits::answer_time).
     #[error("{waiting_for} for {} ms", waited.as_millis())]
     AnswerTimeOver {
@@ -83,10 +89,13 @@ pub enum HoldError {
     /// The proxy is shutting down.
     #[error("the proxy is draining and takes no new requests")]
     Draining,
-    /// As many connections are open as may be.
-    #[error("open a connection: the target already has its limit of {limit}")]
+    /// As many connections are open as may be, and nobody made room in [`Limits::hold_time`](crate::Limits::hold_time).
+    #[error("open a connection: the {scope} already has its limit of {limit}, and all of them are busy")]
     TooManyConnections {
-        /// [`Limits::connections_per_target`](crate::Limits::connections_per_target).
+        /// Which limit it was.
+        scope: LimitScope,
+        /// [`Limits::connections_per_target`](crate::Limits::connections_per_target) or
+        /// [`Limits::connections_total`](crate::Limits::connections_total).
         limit: usize,
     },
 }
@@ -183,17 +192,17 @@ impl fmt::Display for RequestPart {
     }
 }
 
-/// What a byte limit counts over.
+/// What a limit counts over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum ByteScope {
-    /// One target's gate.
+pub enum LimitScope {
+    /// One target.
     Target,
     /// The whole proxy.
     Proxy,
 }
 
-impl fmt::Display for ByteScope {
+impl fmt::Display for LimitScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Target => "target",

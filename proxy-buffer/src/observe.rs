@@ -87,7 +87,14 @@ pub trait Observer<K>: Send + Sync + 'static {
         let _ = key;
     }
 
-    /// The listener of `key` could not accept; it tries again after a pause.
+    /// A client connection on which nothing was under way is closed, because the limit on connections is reached and another
+    /// wants its place.
+    fn made_room(&self, key: &K) {
+        let _ = key;
+    }
+
+    /// The listener of `key` cannot accept; it tries again after pauses, of 20 ms at first and 1 s in the end. It says so at
+    /// most once a second.
     fn accept_failed(&self, key: &K, error: &io::Error) {
         let _ = (key, error);
     }

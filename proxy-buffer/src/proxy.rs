@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, runtime::Handle};
+use tokio::{net::TcpListener, runtime::Handle, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     budget::Budget,
     drain::{self, DrainReport, Tally},
     observe::Herald,
+    seats::Seats,
     signal::Stage,
     target::Target,
     tcp,
@@ -28,6 +29,9 @@ pub(crate) struct Shared<A: Activator> {
     pub(crate) observer: Herald<A::Key>,
     pub(crate) clock: Clock,
     pub(crate) budget: Arc<Budget>,
+    pub(crate) seats: Arc<Seats>,
+    /// Connections without a seat that may be dealt with at the same time.
+    pub(crate) lobby: Arc<Semaphore>,
     pub(crate) runtime: Handle,
     /// Every task of the proxy.
     pub(crate) tracker: TaskTracker,
@@ -61,12 +65,15 @@ impl<A: Activator> Proxy<A> {
     /// Outside of a tokio runtime.
     pub fn new(limits: Limits, activator: A, observer: impl Observer<A::Key>) -> Result<Self, InvalidLimits> {
         limits.check()?;
+        let clock = Clock::start();
         let shared = Shared {
+            seats: Seats::new(limits.clone(), clock),
+            lobby: Arc::new(Semaphore::new(tcp::LOBBY)),
             budget: Arc::new(Budget::new(limits.held_bytes_total)),
             limits,
             activator,
             observer: Herald::new(observer),
-            clock: Clock::start(),
+            clock,
             runtime: Handle::current(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -112,7 +119,8 @@ impl<A: Activator> Proxy<A> {
         tcp::serve(listener, target.target().clone(), options);
     }
 
-    /// Serves one client over a stream that was accepted elsewhere, in a task of the proxy. An answer that has to be broken
+    /// Serves one client over a stream that was accepted elsewhere, in a task of the proxy. At a limit on connections it
+    /// waits there for its place, and 32 may at the same time; the next is dropped. An answer that has to be broken
     /// off ends by dropping it: a stream that can be reset should be when it is dropped with bytes unsent.
     pub fn serve_connection(&self, client: impl Stream, target: &TargetHandle<A>, options: TcpOptions) {
         tcp::serve_connection(client, target.target().clone(), options.into(), |_| {});

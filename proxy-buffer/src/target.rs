@@ -16,6 +16,7 @@ use crate::{
     exchange::{Exchange, Passage},
     gate::{self, Action, Admitted, Edge, Entrant, Entry, Gate, WaiterId},
     proxy::Shared,
+    seats::Row,
     signal::{Signal, Stage},
     time::Timestamp,
 };
@@ -33,6 +34,7 @@ pub(crate) struct Target<A: Activator> {
     // Two plain values that order nothing else: relaxed everywhere.
     last_activity: AtomicU64,
     connections: AtomicUsize,
+    row: Row,
     signal: watch::Sender<Signal>,
 }
 
@@ -57,6 +59,7 @@ impl<A: Activator> Target<A> {
             gate.drain();
         }
         Arc::new(Self {
+            row: shared.seats.open_row(),
             key,
             shared,
             core: Mutex::new(Core {
@@ -247,6 +250,10 @@ impl<A: Activator> Target<A> {
 
     pub(crate) fn connections(&self) -> &AtomicUsize {
         &self.connections
+    }
+
+    pub(crate) fn row(&self) -> &Row {
+        &self.row
     }
 
     fn passage(

@@ -27,10 +27,10 @@ use crate::{
 };
 
 /// Held bytes are reserved in steps of this size.
-const HOLD_STEP_BYTES: usize = 4 * 1024;
+pub(super) const HOLD_STEP_BYTES: usize = 4 * 1024;
 
 impl<A: Activator, C: Stream> Session<A, C> {
-    /// Holds the client's bytes until the target is awake. More bytes are taken up to the limits, then left to TCP.
+    /// Holds the client's bytes until the target is awake, which is woken once a head is complete. More bytes are taken up to the limits, then left to TCP.
     pub(super) async fn hold(
         &mut self,
         entrant: Entrant,
@@ -44,6 +44,10 @@ impl<A: Activator, C: Stream> Session<A, C> {
         let mut held =
             HeldBytes::copy(bytes, &self.target.shared().budget).map_err(|why| self.refusal(why))?;
         drop(chunk);
+        if self.talk.awaits_head() {
+            // Boxed, because most heads come in one piece.
+            Box::pin(self.await_head(&mut held, signal)).await?;
+        }
         let mut ticket = match self.target.knock(entrant, held.len()).map_err(End::Refuse)? {
             Knock::Passed(passage) => {
                 self.up.chunk = held.release();

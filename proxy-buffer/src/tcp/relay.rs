@@ -103,7 +103,10 @@ impl<A: Activator, C: Stream> Session<A, C> {
             let mut moved = self.poll_down(cx)?;
             match self.poll_up(cx)? {
                 Up::Moved(up) => moved |= up,
-                Up::Knock(chunk) => return Poll::Ready(Ok(Step::Knock(chunk))),
+                Up::Knock(chunk) => {
+                    self.stir()?;
+                    return Poll::Ready(Ok(Step::Knock(chunk)));
+                }
             }
             self.settle();
             if self.up.flow == Flow::Ended && self.down.flow == Flow::Ended {
@@ -120,6 +123,10 @@ impl<A: Activator, C: Stream> Session<A, C> {
             }
             if !moved {
                 self.poll_alarm(cx)?;
+                match self.talk.may_end() && self.down.is_empty() && self.up.is_empty() {
+                    true => self.rest(cx)?,
+                    false => self.stir()?,
+                }
                 return Poll::Pending;
             }
         }

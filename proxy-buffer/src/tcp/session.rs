@@ -27,6 +27,7 @@ use crate::{
     drain::Outcome,
     exchange::{Exchange, Passage},
     gate::Entrant,
+    seats::Seat,
     signal::{Lineage, Signal, Stage},
     target::Target,
 };
@@ -49,6 +50,8 @@ pub(super) struct Session<A: Activator, C> {
     reset: fn(&C),
     /// Set while the proxy drains; restarted by every byte.
     pub(super) closing: Option<Pin<Box<Sleep>>>,
+    /// Last, so that it is free when the streams are closed. Who is only turned away has none.
+    pub(super) seat: Option<Seat>,
 }
 
 /// A stream to the backend.
@@ -87,7 +90,13 @@ pub(super) enum End {
 }
 
 impl<A: Activator, C: Stream> Session<A, C> {
-    pub(super) fn new(target: Arc<Target<A>>, options: Arc<TcpOptions>, client: C, reset: fn(&C)) -> Self {
+    pub(super) fn new(
+        target: Arc<Target<A>>,
+        options: Arc<TcpOptions>,
+        client: C,
+        reset: fn(&C),
+        seat: Option<Seat>,
+    ) -> Self {
         Self {
             talk: Talk::new(options.protocol),
             alarm: None,
@@ -100,6 +109,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
             down: Pipe::default(),
             exchange: None,
             closing: None,
+            seat,
         }
     }
 
@@ -204,7 +214,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
         loop {
             let read = tokio::select! {
                 biased;
-                read = poll_fn(|cx| poll_chunk(&mut self.client, most, cx)) => read,
+                read = poll_fn(|cx| self.poll_first(most, cx)) => read?,
                 _ = signal.changed() => {
                     match signal.borrow_and_update().stage {
                         Stage::Open => continue,
@@ -221,6 +231,19 @@ impl<A: Activator, C: Stream> Session<A, C> {
                 Ok(None) | Err(_) => Err(End::Done),
             };
         }
+    }
+
+    fn poll_first(
+        &mut self,
+        most: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<io::Result<Option<Chunk>>, End>> {
+        let read = poll_chunk(&mut self.client, most, cx);
+        match read.is_pending() {
+            true => self.rest(cx)?,
+            false => self.stir()?,
+        }
+        read.map(Ok)
     }
 
     /// Passes the gate with the client's bytes, at once or after having been held.

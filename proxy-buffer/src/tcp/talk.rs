@@ -56,6 +56,22 @@ impl Talk {
         }
     }
 
+    /// Whether a client may take the connection's end for an ordinary one: between two requests. A raw stream does not say.
+    pub(super) fn may_end(&self) -> bool {
+        match self {
+            Self::Raw { .. } => false,
+            Self::Http1(talk) => talk.is_idle(),
+        }
+    }
+
+    /// Whether all that the client has said is a part of a head.
+    pub(super) fn awaits_head(&self) -> bool {
+        match self {
+            Self::Raw { .. } => false,
+            Self::Http1(talk) => talk.awaits_head(),
+        }
+    }
+
     /// Whether a refusal would be the first bytes of an answer, if all that the backend sent has been passed on.
     pub(super) fn may_refuse(&self) -> bool {
         match self {

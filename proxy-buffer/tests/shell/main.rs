@@ -1,9 +1,15 @@
 //! The TCP shell on real sockets, before backends that only pretend to sleep.
 
 #[cfg(test)]
+mod crowd;
+#[cfg(test)]
+mod descriptors;
+#[cfg(test)]
 mod drain;
 #[cfg(test)]
 mod failure;
+#[cfg(test)]
+mod heads;
 #[cfg(test)]
 mod hold;
 #[cfg(test)]

@@ -90,6 +90,7 @@ impl Ends {
 
 async fn run(ops: Vec<Op>) -> Result<(), TestCaseError> {
     let mut room = Room::http();
+    room.wake().await;
     let (client, backend) = room.connected("P").await;
     let mut ends = Ends {
         client,

@@ -101,6 +101,17 @@ impl Room {
         (client, backend)
     }
 
+    /// Wakes the target, and leaves it awake and quiet.
+    pub(crate) async fn wake(&mut self) {
+        let (mut client, mut backend) = self.connected("GET / HTTP/1.1\r\n\r\n").await;
+        let answer = "HTTP/1.1 204 No Content\r\n\r\n";
+        backend.write_all(answer.as_bytes()).await.unwrap();
+        read(&mut client, answer).await;
+        self.log.until("quiet", 1).await;
+        drop((client, backend));
+        self.assert_forgotten().await;
+    }
+
     /// The next stream that the proxy opens to the backend.
     pub(crate) async fn accepted(&mut self) -> DuplexStream {
         self.accepted.recv().await.unwrap()

@@ -185,6 +185,7 @@ async fn a_client_that_has_ended_and_gets_nothing_is_forgotten_soon() {
 #[tokio::test(start_paused = true)]
 async fn a_head_that_drips_in_is_a_408_at_its_time() {
     let mut room = Room::http();
+    room.wake().await;
     let (mut client, _backend) = room.connected("G").await;
     let (mut reader, mut writer) = tokio::io::split(&mut client);
     let drip = async {
@@ -266,6 +267,7 @@ async fn half_a_request_does_not_keep_its_target_awake_and_the_rest_wakes_it() {
     for split in [1, 16, first.len()] {
         let (half, rest_of_head) = first.split_at(split);
         let mut room = Room::http();
+        room.wake().await;
         let (mut client, mut backend) = room.connected(half).await;
         let quiet = room.log.count("busy");
         room.log.until("quiet", quiet).await;
@@ -287,8 +289,9 @@ async fn half_a_request_does_not_keep_its_target_awake_and_the_rest_wakes_it() {
 #[tokio::test(start_paused = true)]
 async fn half_a_request_is_late_while_its_target_sleeps_and_wakes_nothing_then() {
     let mut room = Room::http();
+    room.wake().await;
     let (mut client, mut backend) = room.connected("GET / HTT").await;
-    room.log.until("quiet", 1).await;
+    room.log.until("quiet", room.log.count("busy")).await;
     room.target.try_park(Duration::ZERO).unwrap().parked();
     expect(&mut client, 408).await;
     assert_eq!(rest(&mut backend).await, "");
@@ -300,9 +303,13 @@ async fn half_a_request_is_late_while_its_target_sleeps_and_wakes_nothing_then()
 #[tokio::test]
 async fn half_a_request_over_tcp_lets_its_target_sleep_too() {
     let world = World::awake_on_demand().await;
+    expect(&mut world.asking("/").await, 200).await;
+    world.log.until("closed", 1).await;
+    let before = world.log.count("busy");
     let mut client = world.client().await;
     client.write_all(b"GET /count HTTP/1.1\r\n").await.unwrap();
-    world.log.until("quiet", 1).await;
+    world.log.until("busy", before + 1).await;
+    world.log.until("quiet", before + 1).await;
     world.park();
     client.write_all(b"Content-Length: 0\r\n\r\n").await.unwrap();
     assert_eq!(expect(&mut client, 200).await, "1");

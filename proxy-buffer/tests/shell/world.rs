@@ -126,6 +126,9 @@ impl Observer<&'static str> for Log {
     fn connection_closed(&self, _: &&'static str, _: Duration) {
         self.push("closed");
     }
+    fn made_room(&self, _: &&'static str) {
+        self.push("made room");
+    }
     fn held(&self, _: &&'static str) {
         self.push("held");
     }

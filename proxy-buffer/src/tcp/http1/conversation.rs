@@ -71,6 +71,11 @@ impl Conversation {
         !self.is_due() && !self.requests.is_open()
     }
 
+    /// Whether a head has begun and not ended, and no other request is there.
+    pub(in crate::tcp) fn awaits_head(&self) -> bool {
+        self.requests.is_in_head() && !self.is_due()
+    }
+
     /// Whether an answer of the proxy's own would be where an answer begins.
     pub(in crate::tcp) fn is_between_answers(&self) -> bool {
         !self.server_ended && !self.answers.is_open()

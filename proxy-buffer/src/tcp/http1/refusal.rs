@@ -4,12 +4,14 @@ use bytes::Bytes;
 
 use crate::HoldError;
 
-/// Answers an HTTP/1 client that is turned away: 408 if its request took too long, 504 if the target took too long to wake
+/// Answers an HTTP/1 client that is turned away: 408 if its request took too long, 431 if its head is too long to
+/// be held, 504 if the target took too long to wake
 /// or to answer, 502 if it broke off, 503 with `Retry-After` otherwise. The body says what happened.
 #[must_use]
 pub fn http1_refusal(why: &HoldError) -> Option<Bytes> {
     let (status, retry_after_s) = match why {
         HoldError::RequestTimeOver { .. } => ("408 Request Timeout", None),
+        HoldError::HeadTooLong { .. } => ("431 Request Header Fields Too Large", None),
         HoldError::HoldTimeOver { .. } | HoldError::AnswerTimeOver { .. } | HoldError::Abandoned { .. } => {
             ("504 Gateway Timeout", None)
         }
