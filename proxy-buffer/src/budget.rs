@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::{LimitScope, HoldError};
+use crate::{HoldError, LimitScope};
 
 /// Counts reserved bytes against a limit.
 #[derive(Debug)]

@@ -149,7 +149,9 @@ impl Seating {
             (row, LimitScope::Target, limits.connections_per_target),
             (PROXY, LimitScope::Proxy, limits.connections_total),
         ];
-        let full = limits.into_iter().find(|(of, _, limit)| self.taken(*of) >= *limit)?;
+        let full = limits
+            .into_iter()
+            .find(|(of, _, limit)| self.taken(*of) >= *limit)?;
         Some((full.1, full.2))
     }
 
@@ -231,7 +233,9 @@ impl Seating {
     fn occupy(&mut self, role: Role) -> Place {
         let place = match self.vacant {
             Some(place) => place,
-            None => Place(u32::try_from(self.nodes.len()).expect("connections are descriptors, and fewer than 2^32")),
+            None => Place(
+                u32::try_from(self.nodes.len()).expect("connections are descriptors, and fewer than 2^32"),
+            ),
         };
         let alone = Links {
             prev: place,

@@ -78,7 +78,7 @@ impl Observer<ServiceId> for ServiceObserver {
     }
 
     fn accept_failed(&self, service: &ServiceId, error: &io::Error) {
-        // The proxy pauses after each, so this cannot flood.
+        // The proxy tells at most once a second, so this cannot flood.
         warn!(service = service.0, %error, "cannot accept a connection; if descriptors have run out, raise `ulimit -n`");
     }
 

@@ -10,11 +10,12 @@ use std::time::Duration;
 use proxy_buffer::{
     DrainReport, InvalidLimits, Limits, Protocol, Proxy, TargetHandle, TcpOptions, http1_refusal,
 };
+use rustix::process::{Resource, getrlimit};
 use scheduler::{Problem, QueueConfig, ServiceConfig, ServiceId, StartConfig, StartSource};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tracing::warn;
+use tracing::{info, warn};
 use vmm_core::{BootError, Hypervisor, NotReady, UserNetConfig, VmConfig};
 
 use crate::causes::causes;
@@ -325,8 +326,27 @@ fn limits(config: &Config) -> Limits {
         connect_time: config.hold() + CONNECT_MARGIN,
         request_time: config.request(),
         answer_time: config.answer(),
+        connections_total: connections_total(),
         ..Limits::default()
     }
+}
+
+/// As many connections as there are descriptors for: one for the client and two for the guest's stream each, beside what is
+/// kept for instances and for refusing clients.
+fn connections_total() -> usize {
+    const RESERVE: u64 = 128;
+    let Some(descriptors) = getrlimit(Resource::Nofile).current else {
+        return Limits::default().connections_total;
+    };
+    // Of few descriptors, half are kept.
+    let spare = descriptors.saturating_sub(RESERVE.min(descriptors / 2));
+    let connections = usize::try_from(spare / 3).unwrap_or(usize::MAX).max(1);
+    let connections = connections.min(Limits::default().connections_total);
+    info!(
+        descriptors,
+        connections, "the descriptors bound the client connections open at a time"
+    );
+    connections
 }
 
 fn scaling(config: &Config) -> ServiceConfig {

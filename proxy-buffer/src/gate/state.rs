@@ -6,7 +6,7 @@ use super::{
     action::{Action, Actions, Admitted, Edge, Entrant, Entry, Epoch, TargetState},
     queue::{Held, HoldQueue, WaiterId},
 };
-use crate::{ActivateError, Busy, LimitScope, HoldError, Limits, time::Timestamp};
+use crate::{ActivateError, Busy, HoldError, LimitScope, Limits, time::Timestamp};
 
 /// Where the backend is. Whether anybody may still enter is [`Admission`]: each phase is possible under both.
 #[derive(Debug)]

@@ -65,6 +65,7 @@ pub enum Protocol {
     Raw,
     /// HTTP/1. Bytes are passed on as they come, but the proxy follows where requests and answers begin and end: each must
     /// get on, an answer keeps its target awake to its last byte, and a request that is not complete keeps nothing awake.
+    /// A target that sleeps is woken once the head of a request is complete.
     ///
     /// From an answer of `101`, one of `2xx` to `CONNECT`, or one that is not HTTP/1 at all, the connection is as
     /// [`Raw`](Self::Raw), for good. If it is the client that does not speak HTTP/1, the backend has

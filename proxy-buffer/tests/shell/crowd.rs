@@ -84,7 +84,9 @@ async fn whoever_has_just_fallen_silent_is_spared_for_a_moment() {
 async fn who_is_not_silent_makes_no_room_and_newcomers_are_refused_in_the_end() {
     let mut room = Room::new(at_most(3, 100), http());
     let (_busy, _backend) = room.connected(GET).await;
-    let (_body, _other) = room.connected("PUT / HTTP/1.1\r\nContent-Length: 9\r\n\r\n").await;
+    let (_body, _other) = room
+        .connected("PUT / HTTP/1.1\r\nContent-Length: 9\r\n\r\n")
+        .await;
     let (mut upgraded, mut backend) = room.connected(GET).await;
     let switched = "HTTP/1.1 101 Switching Protocols\r\n\r\n";
     backend.write_all(switched.as_bytes()).await.unwrap();
@@ -148,7 +150,9 @@ async fn newcomers_wait_in_the_backlog_until_a_busy_one_has_ended() {
         crowd.spawn(async move {
             let mut client = connect(addr).await;
             // Not silent for a moment: its request is there when it is accepted, or it is told with an end to come again.
-            let _ = client.write_all(b"GET / HTTP/1.1\r\nContent-Length: 0\r\n\r\n").await;
+            let _ = client
+                .write_all(b"GET / HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
+                .await;
             let mut answer = Vec::new();
             let mut byte = [0];
             while !answer.ends_with(b"hello") && client.read(&mut byte).await.unwrap_or(0) > 0 {

@@ -45,7 +45,10 @@ async fn a_head_that_never_ends_is_a_408_and_wakes_nothing() {
         () = drip => unreachable!("it is answered while it drips"),
         body = expect(&mut reader, 408) => body,
     };
-    assert!(body.contains("its head was not complete after 30000 ms"), "{body}");
+    assert!(
+        body.contains("its head was not complete after 30000 ms"),
+        "{body}"
+    );
     assert_eq!(room.seconds(), 34);
     drop((reader, writer));
     room.assert_forgotten().await;

@@ -133,9 +133,10 @@ async fn bytes_that_arrive_in_pieces_while_held_keep_their_order() {
         "def",
     ] {
         client.write_all(piece.as_bytes()).await.unwrap();
-        world.log.until("held", 1).await;
         tokio::task::yield_now().await;
     }
+    // From its complete head on.
+    world.log.until("held", 1).await;
     world.allow_wakes(1);
     assert_eq!(expect(&mut client, 200).await, "abcdef");
 }
