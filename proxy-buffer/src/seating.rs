@@ -50,6 +50,8 @@ enum Role {
     /// A row, or the whole proxy. A closed one goes with its last seat.
     Row {
         taken: u32,
+        /// Of those, the ones that were asked to leave.
+        leaving: u32,
         closed: bool,
     },
     Seat {
@@ -103,6 +105,7 @@ impl Seating {
     pub(crate) fn open_row(&mut self) -> Place {
         self.occupy(Role::Row {
             taken: 0,
+            leaving: 0,
             closed: false,
         })
     }
@@ -115,8 +118,9 @@ impl Seating {
         self.vacate_row(row);
     }
 
-    /// Asks for a seat in `row`. When all are taken, somebody may have to leave.
-    pub(crate) fn claim(&mut self, row: Place, now: Timestamp, limits: &Limits) -> Claim {
+    /// Asks for a seat in `row`. When all are taken, somebody may have to leave; but not for a newcomer that `has_asked` as
+    /// long as anybody is about to.
+    pub(crate) fn claim(&mut self, row: Place, now: Timestamp, limits: &Limits, has_asked: bool) -> Claim {
         let Some((scope, limit)) = self.full(row, limits) else {
             for of in [row, PROXY] {
                 self.count(of, 1);
@@ -129,6 +133,9 @@ impl Seating {
             LimitScope::Target => (row, Ring::Own),
             LimitScope::Proxy => (PROXY, Ring::All),
         };
+        if has_asked && self.leaving(of) > 0 {
+            return Claim::Asked(None);
+        }
         let longest = self.links(of, ring).next;
         if longest == of {
             let since = self.node(of).since;
@@ -140,6 +147,7 @@ impl Seating {
         }
         self.unlink(longest);
         self.set_state(longest, State::Leaving);
+        self.count_leaving(longest, 1);
         Claim::Asked(self.node(longest).waker.clone())
     }
 
@@ -202,6 +210,7 @@ impl Seating {
             return None;
         };
         self.unlink(seat);
+        self.count_leaving(seat, -1);
         let waker = self.node(seat).waker.take();
         self.vacate(seat);
         for of in [row, PROXY] {
@@ -221,6 +230,29 @@ impl Seating {
     fn count(&mut self, row: Place, by: i32) {
         if let Role::Row { taken, .. } = &mut self.node(row).role {
             *taken = taken.saturating_add_signed(by);
+        }
+    }
+
+    fn leaving(&mut self, row: Place) -> u32 {
+        match self.node(row).role {
+            Role::Row { leaving, .. } => leaving,
+            _ => 0,
+        }
+    }
+
+    /// Counts `seat` if it is leaving.
+    fn count_leaving(&mut self, seat: Place, by: i32) {
+        let Role::Seat {
+            row,
+            state: State::Leaving,
+        } = self.node(seat).role
+        else {
+            return;
+        };
+        for of in [row, PROXY] {
+            if let Role::Row { leaving, .. } = &mut self.node(of).role {
+                *leaving = leaving.saturating_add_signed(by);
+            }
         }
     }
 
@@ -268,6 +300,7 @@ impl Seating {
     fn vacate_row(&mut self, row: Place) {
         let empty = Role::Row {
             taken: 0,
+            leaving: 0,
             closed: true,
         };
         if self.node(row).role == empty {

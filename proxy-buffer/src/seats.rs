@@ -58,7 +58,7 @@ pub(crate) struct Row {
 impl Row {
     /// A seat, if one is free.
     pub(crate) fn try_take(&self) -> Option<Seat> {
-        self.claim(self.seats.clock.now()).ok()
+        self.claim(self.seats.clock.now(), false).ok()
     }
 
     /// Waits for a seat: for somebody to leave, or for the longest silent to have been silent for long enough.
@@ -75,12 +75,13 @@ impl Row {
             changed,
             ..
         } = &*self.seats;
+        let mut has_asked = false;
         loop {
             let mut change = pin!(changed.notified());
             // From here on no change is missed.
             change.as_mut().enable();
             let now = clock.now();
-            let until = match self.claim(now) {
+            let until = match self.claim(now, has_asked) {
                 Ok(seat) => return Ok(seat),
                 Err(Claim::Spared { until }) => until,
                 Err(Claim::Full { scope, limit, since }) => {
@@ -91,7 +92,10 @@ impl Row {
                     until
                 }
                 // It leaves as soon as its task runs.
-                Err(_) => now.after(limits.hold_time),
+                Err(_) => {
+                    has_asked = true;
+                    now.after(limits.hold_time)
+                }
             };
             tokio::select! {
                 biased;
@@ -110,8 +114,11 @@ impl Row {
         HoldError::TooManyConnections { scope, limit }
     }
 
-    fn claim(&self, now: Timestamp) -> Result<Seat, Claim> {
-        let claim = self.seats.lock().claim(self.place, now, &self.seats.limits);
+    fn claim(&self, now: Timestamp, has_asked: bool) -> Result<Seat, Claim> {
+        let claim = self
+            .seats
+            .lock()
+            .claim(self.place, now, &self.seats.limits, has_asked);
         match claim {
             Claim::Granted(place) => Ok(Seat {
                 seats: self.seats.clone(),

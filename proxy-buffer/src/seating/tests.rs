@@ -65,7 +65,7 @@ proptest! {
                         _ => None,
                     };
                     let longest = naive.resting.iter().position(|(_, of, _)| full == Some(LimitScope::Proxy) || *of == row);
-                    match (seating.claim(row, Timestamp::from_nanos(now), &limits), full, longest) {
+                    match (seating.claim(row, Timestamp::from_nanos(now), &limits, false), full, longest) {
                         (Claim::Granted(seat), None, _) => naive.seats.push_back((seat, row)),
                         (Claim::Full { scope, .. }, Some(full), None) => prop_assert_eq!(scope, full),
                         (Claim::Spared { until }, Some(_), Some(longest)) => {

@@ -168,3 +168,14 @@ async fn newcomers_wait_in_the_backlog_until_a_busy_one_has_ended() {
     assert!(served >= 2, "{answers:?}");
     world.log.until("closed", 50).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn as_many_make_room_as_newcomers_came() {
+    let room = Room::new(at_most(100, 100), http());
+    let _silent: Vec<_> = (0..100).map(|_| room.client()).collect();
+    pass(1).await;
+    let _newcomers: Vec<_> = (0..30).map(|_| room.client()).collect();
+    pass(1).await;
+    assert_eq!(room.log.count("made room"), 30);
+    assert_eq!(room.target.counters().connections, 100);
+}
