@@ -56,6 +56,8 @@ pub(crate) struct Instance {
     /// Takes nothing new and is stopped once idle.
     pub(crate) draining: bool,
     pub(crate) timer: Option<Timestamp>,
+    /// Parks in a row that its owner refused although its keep-awake time was over.
+    pub(crate) refusals: u32,
     active: BTreeSet<ConnectionId>,
     quiet: BTreeSet<ConnectionId>,
 }
@@ -70,6 +72,7 @@ impl Instance {
             in_flight: 0,
             draining: false,
             timer: None,
+            refusals: 0,
             active: BTreeSet::new(),
             quiet: BTreeSet::new(),
         }

@@ -1,4 +1,5 @@
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::action::Command;
 use crate::context::Cx;
@@ -9,6 +10,9 @@ use crate::reason::Reason;
 use crate::service::{Service, Standing};
 use crate::time::Timestamp;
 use crate::timers::TimerKey;
+
+/// An owner that refuses to park again and again is asked no less often, unless the keep-awake time is longer.
+const MOST_BACKOFF: Duration = Duration::from_secs(1);
 
 /// From idle to asleep, in two phases: the owner may refuse.
 impl Service {
@@ -35,12 +39,21 @@ impl Service {
         let key = TimerKey::Instance(self.id, id);
         self.fleet.update(id, |instance| {
             instance.state = State::Running { idle_since };
+            if idle_since.is_none() {
+                instance.refusals = 0;
+            }
             cx.shared.timers.set(key, &mut instance.timer, deadline);
         });
     }
 
     /// When an idle instance is to be parked, if it may be.
     fn park_at(&self, cx: &mut Cx<'_>, instance: InstanceId, since: Timestamp) -> Option<Timestamp> {
+        let refusals = self.fleet.find(instance).map_or(0, |found| found.refusals);
+        let keep = self.keep_awake(cx, instance, since)?;
+        Some(since + backed_off(keep, refusals))
+    }
+
+    fn keep_awake(&self, cx: &mut Cx<'_>, instance: InstanceId, since: Timestamp) -> Option<Duration> {
         let awake = self.fleet.index().serving;
         if awake <= self.config.min_instances {
             return None;
@@ -51,7 +64,7 @@ impl Service {
             since,
             awake,
         };
-        Some(since + cx.policy.keep_awake(&self.config, &idle)?)
+        cx.policy.keep_awake(&self.config, &idle)
     }
 
     /// The keep-awake time of an idle instance ended.
@@ -96,6 +109,7 @@ impl Service {
         self.failures = 0;
         let draining = self.fleet.update(id, |instance| {
             instance.state = State::Parked;
+            instance.refusals = 0;
             instance.draining
         });
         if draining == Some(true) {
@@ -123,23 +137,25 @@ impl Service {
         }
     }
 
-    /// The instance was not parked after all: its keep-awake time counts from its last activity; from now, if it
-    /// would be over already, so that an owner who refuses again and again is not asked at once again.
+    /// The instance was not parked after all: its keep-awake time counts from its last activity. If it would be over already, from
+    /// now, and twice as long with each further refusal: an owner who refuses for ever costs next to nothing.
     pub(super) fn runs_on(&mut self, cx: &mut Cx<'_>, id: InstanceId, last_activity: Timestamp) {
         let now = cx.now();
         let since = last_activity.min(now);
+        let running = |since| State::Running {
+            idle_since: Some(since),
+        };
+        self.fleet.update(id, |instance| instance.state = running(since));
+        let keep = self.keep_awake(cx, id, since);
+        let in_vain = keep.is_some_and(|keep| since + keep <= now);
         self.fleet.update(id, |instance| {
-            instance.state = State::Running {
-                idle_since: Some(since),
+            if in_vain {
+                instance.refusals = instance.refusals.saturating_add(1);
+                instance.state = running(now);
+            } else {
+                instance.refusals = 0;
             }
         });
-        if self.park_at(cx, id, since).is_some_and(|at| at <= now) {
-            self.fleet.update(id, |instance| {
-                instance.state = State::Running {
-                    idle_since: Some(now),
-                }
-            });
-        }
         self.awoke(cx, id);
     }
 
@@ -186,4 +202,10 @@ impl Service {
             },
         }
     }
+}
+
+/// How long to wait for the next try after so many refusals in a row: the first time as long as ever.
+fn backed_off(keep: Duration, refusals: u32) -> Duration {
+    let factor = 1u32.checked_shl(refusals.saturating_sub(1)).unwrap_or(u32::MAX);
+    keep.max(keep.saturating_mul(factor).min(MOST_BACKOFF))
 }
