@@ -25,6 +25,9 @@ pub struct Config {
     pub guest_port: u16,
     /// Quiet time after which the instance sleeps, in milliseconds, at least 1. Default 100.
     pub cooldown_ms: u64,
+    /// An instance that is in the midst of something sleeps all the same, there, when no client has waited for it for so long; the
+    /// next request lets it go on. In milliseconds, 0 (never) to 86,400,000. Default 60,000.
+    pub unattended_ms: u64,
     /// VMs made ahead, 1 to 1,024. Default 2.
     pub shells: usize,
     /// Connections to the guest that are kept open ahead, 0 to 64; each saves a wake one TCP handshake. Default 2.
@@ -58,6 +61,7 @@ impl Default for Config {
             cmdline: String::new(),
             guest_port: 80,
             cooldown_ms: 100,
+            unattended_ms: 60_000,
             shells: 2,
             spare_connections: 2,
             state_dir: None,
@@ -161,6 +165,7 @@ impl Config {
         within("memory_mib", self.memory_mib, 2..=512 * 1024);
         within("guest_port", u64::from(self.guest_port), 1..=65_535);
         within("cooldown_ms", self.cooldown_ms, 1..=86_400_000);
+        within("unattended_ms", self.unattended_ms, 0..=86_400_000);
         within("shells", count(self.shells), 1..=1024);
         within("spare_connections", count(self.spare_connections), 0..=64);
         within("hold_ms", self.hold_ms, 1..=3_600_000);
@@ -179,6 +184,13 @@ impl Config {
 
     pub(crate) const fn cooldown(&self) -> Duration {
         Duration::from_millis(self.cooldown_ms)
+    }
+
+    pub(crate) const fn unattended(&self) -> Option<Duration> {
+        match self.unattended_ms {
+            0 => None,
+            millis => Some(Duration::from_millis(millis)),
+        }
     }
 
     pub(crate) const fn hold(&self) -> Duration {

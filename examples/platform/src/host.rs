@@ -27,11 +27,12 @@ pub trait InstanceHost: Send + Sync + 'static {
     /// The instance is gone.
     fn boot(&self, instance: InstanceId) -> Result<Started, HostError>;
 
-    /// Puts a running instance to sleep if it is quiet. Blocks for as long as it takes to copy what it has written.
+    /// Puts a running instance to sleep if it is quiet, or as it is if `mode` says so. No client waits for an answer of it. Blocks
+    /// for as long as it takes to copy what it has written.
     ///
     /// # Errors
     /// The instance is gone.
-    fn park(&self, instance: InstanceId) -> Result<Parked, HostError>;
+    fn park(&self, instance: InstanceId, mode: ParkMode) -> Result<Parked, HostError>;
 
     /// Ends an instance: it has died, or is not wanted any more. What it had saved is not used again, but a host that keeps
     /// state puts it aside, where somebody can look at it. No effect when there is none.
@@ -62,6 +63,15 @@ pub struct Started {
     pub restore: Duration,
 }
 
+/// Whom [`InstanceHost::park`] lets run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParkMode {
+    /// Who is in the midst of something.
+    IfQuiet,
+    /// Nobody. One that is in the midst of something is saved there, and goes on there when it is restored.
+    AsItIs,
+}
+
 /// What came of parking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parked {
@@ -71,6 +81,8 @@ pub enum Parked {
         written_bytes: u64,
         /// Bytes that its saved state takes.
         saved_bytes: u64,
+        /// It was in the midst of something, which only [`ParkMode::AsItIs`] allows.
+        midway: bool,
     },
     /// It was not quiet and runs on.
     Busy,

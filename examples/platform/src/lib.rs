@@ -24,8 +24,8 @@ pub use config::{Config, ConfigError};
 pub use controller::{
     Activity, Admitted, ClosedGate, Controller, ControllerError, ParkGate, ServiceSetup, ServiceStatus,
 };
-pub use host::{Fate, GuestLink, HostError, InstanceHost, Parked, Started, Verdict};
+pub use host::{Fate, GuestLink, HostError, InstanceHost, ParkMode, Parked, Started, Verdict};
 pub use kernel_file::KernelFileError;
 pub use micro_vm::{MicroVmHost, MicroVmOptions, Template, TemplateError};
 pub use phases::{Durations, Phase, WakePhases};
-pub use platform::{Platform, StartError, Stopped};
+pub use platform::{Platform, StartError, StartStep, Stopped};

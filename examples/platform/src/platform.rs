@@ -1,11 +1,11 @@
 //! A running platform: one service behind one listener, from the first byte to the sleeping guest and back.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proxy_buffer::{
     DrainReport, InvalidLimits, Limits, Protocol, Proxy, TargetHandle, TcpOptions, http1_refusal,
@@ -15,6 +15,7 @@ use scheduler::{Problem, QueueConfig, ServiceConfig, ServiceId, StartConfig, Sta
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use vmm_core::{BootError, Hypervisor, NotReady, UserNetConfig, VmConfig};
 
@@ -34,6 +35,8 @@ const SERVICE: ServiceId = ServiceId(1);
 const LINK_CONNECTIONS: usize = 16 * 1024;
 /// How long [`Platform::start`] waits for the stock of shells.
 const SHELLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// It says so often how many there are.
+const SHELLS_STEP: Duration = Duration::from_secs(1);
 /// What connecting may take beside the wait for others.
 const CONNECT_MARGIN: Duration = Duration::from_secs(5);
 /// What a start may take beside the time that the guest has for booting.
@@ -83,6 +86,12 @@ pub enum StartError {
     StateDir {
         /// The directory.
         dir: PathBuf,
+    },
+    /// There is no place for a directory of this run's own.
+    #[error("create a directory in {} (TMPDIR names another place for it, --state-dir a lasting one)", .dir.display())]
+    TemporaryDir {
+        /// Where it was to be.
+        dir: PathBuf,
         /// What the system said.
         #[source]
         source: io::Error,
@@ -105,6 +114,21 @@ pub enum StartError {
     /// A task of ours panicked, which it has reported.
     #[error("start the platform: a task panicked")]
     Panicked,
+}
+
+/// How far [`Platform::start_telling`] has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartStep {
+    /// What can be checked was found in order. The guest is booted, or its snapshot opened if there is one.
+    Checked,
+    /// VMs are being made ahead, which takes long if they are many. Told once a second.
+    Shells {
+        /// Those that are ready.
+        ready: usize,
+        /// As many as there will be.
+        of: usize,
+    },
 }
 
 /// What came of stopping.
@@ -144,19 +168,32 @@ impl Platform {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_telling(config, |_| {}).await
+    }
+
+    /// [Starts](Self::start), and tells `told` how far it has come, for people who wait.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future calls the start off; what is being made is thrown away beside the caller, within a second or so.
+    pub async fn start_telling(
+        config: Config,
+        told: impl Fn(StartStep) + Send + 'static,
+    ) -> Result<Self, StartError> {
         config.validate()?;
         let hypervisor = Arc::new(Hypervisor::open()?);
         // Before anything that takes long: a taken port is the commonest mistake.
         let listener = listen(&config).await?;
         let (options, keeper) = host_options(&config)?;
         let guest = config.kernel.clone();
+        let calling_off = CancellationToken::new();
+        let _called_off = calling_off.clone().drop_guard();
         let host = tokio::task::spawn_blocking(move || {
+            told(StartStep::Checked);
             let host = MicroVmHost::new(hypervisor, options).map_err(|error| boot_error(guest, error))?;
-            match host.wait_shells(SHELLS_TIMEOUT) {
-                // A wake without a shell makes one on its way: slower, and no reason not to serve.
-                Err(short @ NotReady::TimedOut { .. }) => warn!(%short, "starting with fewer VMs made ahead"),
-                waited => waited.map_err(StartError::Shells)?,
-            }
+            wait_shells(&host, &told, &calling_off)?;
             Ok::<_, StartError>(host)
         })
         .await
@@ -184,7 +221,8 @@ impl Platform {
         host: Arc<dyn InstanceHost>,
     ) -> Result<Self, StartError> {
         let scaling = scaling(&config).validate().map_err(StartError::Scaling)?;
-        let setup = ServiceSetup::new(SERVICE, scaling, Arc::clone(&host));
+        let mut setup = ServiceSetup::new(SERVICE, scaling, Arc::clone(&host));
+        setup.unattended = config.unattended();
         let controller = Controller::new(vec![setup]);
         let timer = tokio::spawn(Arc::clone(&controller).run());
 
@@ -294,6 +332,34 @@ impl std::fmt::Debug for Platform {
     }
 }
 
+/// Waits until the stock of shells is full, but not for ever: a wake without a shell makes one on its way, which is slower and no
+/// reason not to serve.
+fn wait_shells(
+    host: &MicroVmHost,
+    told: &impl Fn(StartStep),
+    calling_off: &CancellationToken,
+) -> Result<(), StartError> {
+    let deadline = Instant::now() + SHELLS_TIMEOUT;
+    loop {
+        match host.wait_shells(SHELLS_STEP) {
+            Err(NotReady::TimedOut { ready, wanted, .. }) => {
+                if calling_off.is_cancelled() {
+                    return Ok(());
+                }
+                if Instant::now() >= deadline {
+                    warn!(
+                        ready,
+                        wanted, "starting with fewer VMs made ahead; the others follow"
+                    );
+                    return Ok(());
+                }
+                told(StartStep::Shells { ready, of: wanted });
+            }
+            waited => return waited.map_err(StartError::Shells),
+        }
+    }
+}
+
 async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |source| StartError::Listen {
         addr: config.listen,
@@ -379,9 +445,9 @@ fn host_options(config: &Config) -> Result<(MicroVmOptions, Keeper), StartError>
             std::fs::create_dir_all(dir).map_err(file("create state directory", dir))?;
             let path = dir.join("lock");
             let lock = File::create(&path).map_err(file("create", &path))?;
-            lock.try_lock().map_err(|error| StartError::StateDir {
-                dir: dir.clone(),
-                source: error.into(),
+            lock.try_lock().map_err(|error| match error {
+                TryLockError::WouldBlock => StartError::StateDir { dir: dir.clone() },
+                TryLockError::Error(source) => file("lock", &path)(source),
             })?;
             // Those whose writers live are locked and stay. Leftovers only take room.
             if let Err(error) = snapshot::clean_stale(dir) {
@@ -390,7 +456,10 @@ fn host_options(config: &Config) -> Result<(MicroVmOptions, Keeper), StartError>
             (dir.clone(), Keeper::Lock(lock))
         }
         None => {
-            let scratch = Scratch::new().map_err(file("create a directory in", &std::env::temp_dir()))?;
+            let scratch = Scratch::new().map_err(|source| StartError::TemporaryDir {
+                dir: std::env::temp_dir(),
+                source,
+            })?;
             (scratch.path().to_owned(), Keeper::Scratch(scratch))
         }
     };

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use tracing::debug;
@@ -28,7 +28,7 @@ impl Scratch {
     fn new_in(parent: &Path) -> io::Result<Self> {
         remove_ownerless(parent);
         loop {
-            let path = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?.keep();
+            let path = make_dir(parent)?;
             // In between another process may have taken it for ownerless.
             match lock(&path) {
                 Ok(Some(lock)) => return Ok(Self { path, _lock: lock }),
@@ -42,6 +42,19 @@ impl Scratch {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Makes a directory that only its owner may look into, of a name that nothing has.
+fn make_dir(parent: &Path) -> io::Result<PathBuf> {
+    let process = std::process::id();
+    for number in 0_u64.. {
+        let path = parent.join(format!("{PREFIX}{process}-{number}"));
+        match fs::DirBuilder::new().mode(0o700).create(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return made.map(|()| path),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 impl Drop for Scratch {
@@ -116,6 +129,13 @@ mod tests {
         fs::write(scratch.path().join("snapshot"), "x").unwrap();
         drop(scratch);
         assert_eq!(entries(parent.path()), 0);
+    }
+
+    #[test]
+    fn why_none_can_be_made_is_told_without_its_path() {
+        let parent = tempfile::tempdir().unwrap();
+        let error = Scratch::new_in(&parent.path().join("nope")).unwrap_err();
+        assert_eq!(error.to_string(), "No such file or directory (os error 2)");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::info;
@@ -15,15 +15,17 @@ use crate::config::Config;
 use crate::controller::{Activity, ServiceStatus};
 use crate::line_sink::LineSink;
 use crate::pace::Pace;
-use crate::platform::Platform;
+use crate::platform::{Platform, StartStep};
 
 /// Told of sleeps and deaths at once, and then with every interval.
 const LINES_AT_ONCE: u32 = 20;
 const LINE_INTERVAL: Duration = Duration::from_millis(500);
+/// A signal so soon after the first is the same again: `timeout`, for one, sends it to the process and then to its group.
+const REPETITION: Duration = Duration::from_secs(1);
 /// The last lines wait so long for a reader.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
-/// Serves until SIGTERM, SIGINT or SIGHUP, then drains. A second signal ends the process at once. Nobody has to read what it
+/// Serves until SIGTERM, SIGINT or SIGHUP, then drains. A second signal, a second or more later, ends the process at once. Nobody has to read what it
 /// says.
 ///
 /// # Errors
@@ -48,17 +50,19 @@ fn log_to(errors: LineSink) {
 }
 
 async fn serve(config: Config, out: &LineSink) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    let mut hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
-
-    let (cooldown_ms, state_dir) = (config.cooldown_ms, config.state_dir.clone());
-    out.say("booting the guest and taking its snapshot (once) ...\n");
+    let mut signals = Signals::new()?;
+    let (cooldown_ms, unattended_ms, state_dir) =
+        (config.cooldown_ms, config.unattended_ms, config.state_dir.clone());
+    let told = {
+        let out = out.clone();
+        move |step| match step {
+            StartStep::Checked => out.say("booting the guest and taking its snapshot (once) ...\n"),
+            StartStep::Shells { ready, of } => out.say(format!("making VMs ahead: {ready} of {of} ...\n")),
+        }
+    };
     let platform = tokio::select! {
-        started = Platform::start(config) => started?,
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
-        _ = hangup.recv() => return Ok(()),
+        started = Platform::start_telling(config, told) => started?,
+        () = signals.first() => return Ok(()),
     };
     let addr = platform.addr();
     info!(%addr, "serving");
@@ -73,20 +77,16 @@ async fn serve(config: Config, out: &LineSink) -> anyhow::Result<()> {
          {state}\n"
     ));
 
-    let narrator = tokio::spawn(narrate(platform.status(), out.clone()));
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        _ = hangup.recv() => {}
-    }
+    let narrator = tokio::spawn(narrate(platform.status(), unattended_ms, out.clone()));
+    signals.first().await;
+    let first = Instant::now();
     out.say("draining ...\n");
     narrator.abort();
     // It was aborted or has ended; either is what we want.
     let _ = narrator.await;
     let stopped = tokio::select! {
         stopped = platform.shut_down() => stopped?,
-        _ = terminate.recv() => anyhow::bail!("stopped by a second signal; what was not kept is lost"),
-        _ = interrupt.recv() => anyhow::bail!("stopped by a second signal; what was not kept is lost"),
+        () = signals.second(first) => anyhow::bail!("stopped by a second signal; what was not kept is lost"),
     };
     let connections = stopped.connections;
     out.say(format!(
@@ -96,9 +96,47 @@ async fn serve(config: Config, out: &LineSink) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Signals that end the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("listen for SIGINT")?,
+            hangup: signal(SignalKind::hangup()).context("listen for SIGHUP")?,
+        })
+    }
+
+    async fn first(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+
+    /// Waits for one that is no repetition of the first, which came at `first`.
+    async fn second(&mut self, first: Instant) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+            }
+            if first.elapsed() >= REPETITION {
+                return;
+            }
+        }
+    }
+}
+
 /// One line whenever the instance has gone through a sleep or died, unless there are many: then now and then one, with the
 /// numbers of that moment.
-async fn narrate(mut status: watch::Receiver<ServiceStatus>, out: LineSink) {
+async fn narrate(mut status: watch::Receiver<ServiceStatus>, unattended_ms: u64, out: LineSink) {
     let mut last = *status.borrow_and_update();
     let mut pace = Pace::new(LINES_AT_ONCE, LINE_INTERVAL, Instant::now().into_std());
     loop {
@@ -123,8 +161,16 @@ async fn narrate(mut status: watch::Receiver<ServiceStatus>, out: LineSink) {
             last.deaths = now.deaths;
         }
         if slept(&now) {
+            let midway = match now.parks_midway > last.parks_midway {
+                true => format!(
+                    ", in the midst of something: nobody had waited for it for {unattended_ms} ms (unattended_ms); \
+                     the next request lets it go on ({} such sleeps so far)",
+                    now.parks_midway
+                ),
+                false => String::new(),
+            };
             out.say(format!(
-                "asleep ({} wakes so far, {} KiB saved)\n",
+                "asleep ({} wakes so far, {} KiB saved){midway}\n",
                 now.restores + now.boots,
                 now.saved_bytes / 1024
             ));
@@ -144,7 +190,7 @@ mod tests {
         let (mut reader, writer) = std::io::pipe().unwrap();
         let out = LineSink::new(&writer).unwrap();
         let status = watch::Sender::new(ServiceStatus::default());
-        let narrator = tokio::spawn(narrate(status.subscribe(), out.clone()));
+        let narrator = tokio::spawn(narrate(status.subscribe(), 5, out.clone()));
         tokio::task::yield_now().await;
         let sleep_once = || async {
             status.send_modify(|status| {

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use platform::{
-    Activity, Config, Controller, Fate, GuestLink, HostError, InstanceHost, Parked, Platform, ServiceSetup,
-    Started, Verdict,
+    Activity, Config, Controller, Fate, GuestLink, HostError, InstanceHost, ParkMode, Parked, Platform,
+    ServiceSetup, Started, Verdict,
 };
 use scheduler::{InstanceId, ServiceConfig, ServiceId};
 use tokio::sync::oneshot;
@@ -70,11 +70,12 @@ impl InstanceHost for Threads {
         self.start("boot", instance)
     }
 
-    fn park(&self, instance: InstanceId) -> Result<Parked, HostError> {
+    fn park(&self, instance: InstanceId, _: ParkMode) -> Result<Parked, HostError> {
         self.awake().remove(&instance);
         Ok(Parked::Asleep {
             written_bytes: 0,
             saved_bytes: 7,
+            midway: false,
         })
     }
 

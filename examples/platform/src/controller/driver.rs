@@ -47,17 +47,20 @@ pub struct ServiceSetup {
     pub config: ValidConfig,
     /// Where its instances live.
     pub host: Arc<dyn InstanceHost>,
+    /// An instance that is not quiet is parked as it is when nobody has waited for it for so long; `None` is never.
+    pub unattended: Option<Duration>,
     vitals: Arc<Vitals>,
 }
 
 impl ServiceSetup {
-    /// A service that scales as `config` says, with its instances in `host`.
+    /// A service that scales as `config` says, with its instances in `host`, and parks none that is not quiet.
     #[must_use]
     pub fn new(id: ServiceId, config: ValidConfig, host: Arc<dyn InstanceHost>) -> Self {
         Self {
             id,
             config,
             host,
+            unattended: None,
             vitals: Arc::new(Vitals::new()),
         }
     }
@@ -68,6 +71,7 @@ pub(super) struct Service {
     /// Taken away in the end: the proxy behind it holds the controller.
     gate: Mutex<Option<Arc<dyn ParkGate>>>,
     pub(super) cooldown: Duration,
+    pub(super) unattended: Option<Duration>,
     pub(super) board: StatusBoard,
     pub(super) vitals: Arc<Vitals>,
 }
@@ -102,6 +106,8 @@ pub(super) struct Running {
     pub(super) epoch: Epoch,
     /// It is being parked.
     pub(super) parking: bool,
+    /// When somebody last waited for it, unless somebody does.
+    pub(super) attended: Timestamp,
 }
 
 /// A request that the scheduler has admitted. Dropping it says that the request is done.
@@ -147,6 +153,7 @@ impl Controller {
             id,
             config,
             host,
+            unattended,
             vitals,
         } in services
         {
@@ -160,6 +167,7 @@ impl Controller {
                 host,
                 gate: Mutex::new(None),
                 cooldown,
+                unattended,
                 board: StatusBoard::new(),
                 vitals,
             };
@@ -272,7 +280,17 @@ impl Controller {
 
     /// The last exchange with `service` has ended.
     pub fn quiet(self: &Arc<Self>, service: ServiceId) {
-        let request = self.core().busy.remove(&service);
+        let request = {
+            let (mut core, now) = (self.core(), self.now());
+            let Core { newest, running, .. } = &mut *core;
+            if let Some(running) = newest
+                .get(&service)
+                .and_then(|instance| running.get_mut(instance))
+            {
+                running.attended = now;
+            }
+            core.busy.remove(&service)
+        };
         if let Some(request) = request {
             self.handle_in_lock(Event::RequestDone { service, request });
         }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use scheduler::{Action, Command, Event, ServiceId, StartKind, Timestamp};
 use tokio::sync::oneshot;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::driver::{Controller, Running, Service};
 use super::requests::Word;
 use super::run::Run;
 use super::status::Activity;
-use crate::host::{Fate, HostError, Parked, Started, Verdict};
+use crate::host::{Fate, HostError, ParkMode, Parked, Started, Verdict};
 use crate::vitals::MOST_TIMEOUTS;
 
 /// Between two attempts to restore an instance for which something was missing.
@@ -169,6 +169,7 @@ impl Controller {
                     link,
                     epoch,
                     parking: false,
+                    attended: self.now(),
                 };
                 core.running.insert(instance, running);
                 is_new = core.newest.insert(id, instance) != Some(instance);
@@ -306,11 +307,12 @@ impl Controller {
         let known = self.core().running.get_mut(&instance).map(|running| {
             running.epoch = epoch;
             running.parking = true;
+            running.attended
         });
-        if known.is_none() {
+        let Some(attended) = known else {
             // Its death is known, but the scheduler had decided before it was.
             return self.handle(run.exited());
-        }
+        };
         let refuse = |last_activity| {
             service.board.update(|status| status.parks_refused += 1);
             self.runs_on(run, last_activity);
@@ -324,8 +326,14 @@ impl Controller {
         };
         service.board.update(|status| status.activity = Activity::Parking);
         let host = Arc::clone(&service.host);
+        // The gate is closed: nobody waits for it.
+        let alone = self.now().saturating_since(attended);
+        let mode = match service.unattended {
+            Some(unattended) if alone >= unattended => ParkMode::AsItIs,
+            _ => ParkMode::IfQuiet,
+        };
         self.beside(
-            move || host.park(instance),
+            move || host.park(instance, mode),
             move |controller, parked| {
                 let parked =
                     parked.unwrap_or_else(|panicked| Err(HostError::new("park", instance, panicked)));
@@ -339,11 +347,23 @@ impl Controller {
             return;
         };
         match parked {
-            Ok(Parked::Asleep { saved_bytes, .. }) => {
+            Ok(Parked::Asleep {
+                saved_bytes, midway, ..
+            }) => {
+                if midway {
+                    let unattended = service.unattended.unwrap_or_default();
+                    info!(
+                        service = run.service.0,
+                        instance = run.instance.0,
+                        saved_bytes,
+                        "an instance sleeps in the midst of something: nobody has waited for it for {unattended:?}"
+                    );
+                }
                 let mine = self.gone(run, |_| run.parked());
                 service.board.update(|status| {
                     status.activity = Activity::Asleep;
                     status.parks += 1;
+                    status.parks_midway += u64::from(midway);
                     status.saved_bytes = saved_bytes;
                 });
                 if mine == Some(true) {
@@ -356,7 +376,13 @@ impl Controller {
                     status.activity = Activity::Awake;
                     status.parks_refused += 1;
                 });
-                self.runs_on(run, self.now());
+                // If somebody was there meanwhile, the scheduler has been told.
+                let attended = self
+                    .core()
+                    .running
+                    .get(&run.instance)
+                    .map(|running| running.attended);
+                self.runs_on(run, attended.unwrap_or_default());
                 drop(closed);
             }
             Err(error) => {

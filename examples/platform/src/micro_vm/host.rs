@@ -19,7 +19,7 @@ use super::link::GuestPort;
 use super::parked::{Origin, ParkedVm, SavedMemory, mappable, ranges, worth_having_ahead};
 use super::template::{Template, TemplateError, boot_until_serving};
 use crate::causes::causes;
-use crate::host::{HostError, InstanceHost, Parked, Started, Verdict};
+use crate::host::{HostError, InstanceHost, ParkMode, Parked, Started, Verdict};
 
 const TEMPLATE_FILE: &str = "template.snapshot";
 
@@ -86,6 +86,10 @@ impl MicroVmHost {
     /// See [`TemplateError`].
     pub fn new(hypervisor: Arc<Hypervisor>, options: MicroVmOptions) -> Result<Self, TemplateError> {
         let path = options.dir.join(TEMPLATE_FILE);
+        if path.exists() && !path.is_file() {
+            // Nothing could be put in its place.
+            kept::rename_aside(&path, "it is not a file");
+        }
         let opened = match path.is_file() {
             true => Template::open(&hypervisor, &options.vm, &options.kernel, &path)
                 .inspect_err(|error| info!(reason = causes(error), "making the service's snapshot anew"))
@@ -339,7 +343,7 @@ impl InstanceHost for MicroVmHost {
         .map_err(fail)
     }
 
-    fn park(&self, instance: InstanceId) -> Result<Parked, HostError> {
+    fn park(&self, instance: InstanceId, mode: ParkMode) -> Result<Parked, HostError> {
         let fail = |source: Cause| HostError::new("park", instance, source);
         let found = self.instances().remove(&instance);
         let awake = match found {
@@ -350,7 +354,7 @@ impl InstanceHost for MicroVmHost {
             }
             None => return Err(fail("there is no such instance".into())),
         };
-        match self.sleep(awake) {
+        match self.sleep(awake, mode) {
             Ok((parked, outcome)) => {
                 self.instances().insert(instance, Instance::Asleep(parked));
                 Ok(outcome)
@@ -400,7 +404,7 @@ impl InstanceHost for MicroVmHost {
                         None
                     }
                     Verdict::Wedged => match self.save(awake) {
-                        Ok((saved, _)) => Some(saved),
+                        Ok(saved) => Some(saved.parked),
                         Err((awake, cause)) => {
                             warn!(%instance, reason = causes(&*cause), "the state of an instance is lost");
                             self.pool.retire(awake.vm);
@@ -427,7 +431,7 @@ impl InstanceHost for MicroVmHost {
                 Instance::Asleep(parked) => Ok(parked),
                 Instance::Awake(awake) => self
                     .save(awake)
-                    .map(|(parked, _)| parked)
+                    .map(|saved| saved.parked)
                     .map_err(|(_, cause)| cause),
             };
             let done = parked.and_then(|parked| {

@@ -12,6 +12,13 @@ pub(crate) enum Then {
     Reset,
 }
 
+/// How a kernel answers nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wedged {
+    Halted,
+    Spinning,
+}
+
 /// A kernel that prints `text` to the serial port; the file is there as long as the directory.
 pub(crate) fn printing(text: &str, then: Then) -> Result<(TempDir, PathBuf)> {
     let mut code = vec![0x66, 0xba, 0xf8, 0x03]; // mov dx, 0x3f8
@@ -26,8 +33,8 @@ pub(crate) fn printing(text: &str, then: Then) -> Result<(TempDir, PathBuf)> {
     file(&elf(&code))
 }
 
-/// A kernel that says that it serves, and then answers nothing: interrupts off, halted.
-pub(crate) fn never_answering() -> Result<(TempDir, PathBuf)> {
+/// A kernel that says that it serves, and then answers nothing: interrupts off, halted or spinning.
+pub(crate) fn never_answering(how: Wedged) -> Result<(TempDir, PathBuf)> {
     // Maps GPA 3 GiB to 4 GiB, where the devices are, into the boot page tables of docs/guest-abi.md.
     let mut code = vec![0x48, 0xc7, 0xc7, 0x00, 0x00, 0x30, 0x00]; // mov rdi, 0x300000
     code.extend([0x48, 0xb8, 0x83, 0x00, 0x00, 0xc0, 0x00, 0x00, 0x00, 0x00]); // mov rax, 0xc0000083
@@ -42,7 +49,11 @@ pub(crate) fn never_answering() -> Result<(TempDir, PathBuf)> {
     code.extend([0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8]); // mov rax, cr3; mov cr3, rax
     code.extend([0x48, 0xbb, 0x00, 0x20, 0x00, 0xd0, 0x00, 0x00, 0x00, 0x00]); // mov rbx, 0xd0002000, the boot timer
     code.extend([0xc7, 0x03, 0x04, 0x00, 0x00, 0x00]); // mov dword [rbx], 4
-    code.extend([0xfa, 0xf4, 0xeb, 0xfc]); // halt: cli; hlt; jmp halt
+    code.push(0xfa); // cli
+    match how {
+        Wedged::Halted => code.extend([0xf4, 0xeb, 0xfd]), // halt: hlt; jmp halt
+        Wedged::Spinning => code.extend([0xeb, 0xfe]),     // spin: jmp spin
+    }
     file(&elf(&code))
 }
 

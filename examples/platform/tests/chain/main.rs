@@ -17,6 +17,7 @@ mod process;
 mod program;
 mod service;
 mod state;
+mod unattended;
 mod voice;
 mod wedged;
 mod work;
@@ -32,7 +33,7 @@ fn main() {
     if let Some(missing) = &missing {
         eprintln!("these tests need KVM and are ignored: {missing}");
     }
-    let topics: [&[Test]; 13] = [
+    let topics: [&[Test]; 14] = [
         asleep::TESTS,
         clock::TESTS,
         connections::TESTS,
@@ -43,6 +44,7 @@ fn main() {
         hostile::TESTS,
         program::TESTS,
         state::TESTS,
+        unattended::TESTS,
         voice::TESTS,
         wedged::TESTS,
         work::TESTS,

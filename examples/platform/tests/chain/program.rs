@@ -14,6 +14,10 @@ pub(crate) const TESTS: &[Test] = &[
         "program::sigterm_lets_requests_finish",
         sigterm_lets_requests_finish,
     ),
+    (
+        "program::a_signal_repeated_at_once_is_one_signal",
+        a_signal_repeated_at_once_is_one_signal,
+    ),
     ("program::sigint_ends_it_too", sigint_ends_it_too),
     ("program::sighup_ends_it_too", sighup_ends_it_too),
     (
@@ -25,6 +29,14 @@ pub(crate) const TESTS: &[Test] = &[
         a_second_signal_ends_it_at_once,
     ),
     ("program::a_taken_port_is_named", a_taken_port_is_named),
+    (
+        "program::errors_to_begin_with_come_before_a_word_of_booting",
+        errors_to_begin_with_come_before_a_word_of_booting,
+    ),
+    (
+        "program::a_stop_while_many_vms_are_made_ahead_is_prompt",
+        a_stop_while_many_vms_are_made_ahead_is_prompt,
+    ),
     ("program::an_unknown_flag_is_named", an_unknown_flag_is_named),
     (
         "program::a_bad_configuration_is_named",
@@ -57,6 +69,26 @@ fn sigterm_lets_requests_finish() -> Result<()> {
         "{ended:?}"
     );
     ensure!(idle.is_closed() && Client::connect(addr).is_err());
+    Ok(())
+}
+
+fn a_signal_repeated_at_once_is_one_signal() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let state_dir = dir.path().to_str().expect("a temporary path is text");
+    let (process, addr) = Process::serve(&["--cooldown-ms", "3000", "--state-dir", state_dir])?;
+    let mut client = Client::connect(addr)?;
+    client.get("/count")?;
+    client.send(request("/burn?ms=500"))?;
+    // As `timeout` does: to the process, then to its group.
+    process.signal("TERM")?;
+    process.signal("TERM")?;
+    ensure!(client.receive()?.text() == "burned 500 ms\n");
+    let ended = process.end()?;
+    ensure!(
+        ended.code == Some(0) && ended.stdout.contains("1 instance states kept"),
+        "{ended:?}"
+    );
+    ensure!(dir.path().join("instance.snapshot").exists());
     Ok(())
 }
 
@@ -100,6 +132,8 @@ fn a_second_signal_ends_it_at_once() -> Result<()> {
     client.send(request("/burn?ms=9000"))?;
     process.signal("TERM")?;
     process.line("draining")?;
+    // One at once would count as the same again.
+    process.silence(std::time::Duration::from_millis(1_100))?;
     let begun = std::time::Instant::now();
     process.signal("TERM")?;
     let ended = process.end()?;
@@ -107,11 +141,61 @@ fn a_second_signal_ends_it_at_once() -> Result<()> {
         ended.code == Some(1) && ended.stderr.contains("second signal"),
         "{ended:?}"
     );
+    ensure!(begun.elapsed().as_secs() < 7, "it took {:?}", begun.elapsed());
+    Ok(())
+}
+
+/// What can be checked is checked before it says that it boots.
+fn errors_to_begin_with_come_before_a_word_of_booting() -> Result<()> {
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let dir = tempfile::tempdir()?;
+    let text = |path: &std::path::Path| path.to_str().expect("a temporary path is text").to_owned();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "x")?;
+    let state_dir = text(&dir.path().join("state"));
+    let (owner, _) = Process::serve(&["--state-dir", &state_dir])?;
+    for (flag, value, parts) in [
+        ("--kernel", "/nowhere/vmlinux", ["read kernel", "No such file"]),
+        (
+            "--listen",
+            &taken.local_addr()?.to_string(),
+            ["listen on", "in use"],
+        ),
+        ("--state-dir", &text(&file), ["create state directory", "exists"]),
+        (
+            "--state-dir",
+            &state_dir,
+            ["in use by another platform", "name another --state-dir\n"],
+        ),
+    ] {
+        let listen: &[&str] = match flag {
+            "--listen" => &[],
+            _ => &["--listen", "127.0.0.1:0"],
+        };
+        let ended = run(&[&["serve", flag, value], listen].concat())?;
+        says(&ended, 1, &parts)?;
+        ensure!(ended.stdout.is_empty(), "{ended:?}");
+    }
+    let mut command = program(&["serve", "--listen", "127.0.0.1:0"]);
+    command.env("TMPDIR", "/nope");
+    let ended = Process::spawn(command)?.end()?;
+    says(&ended, 1, &["/nope", "TMPDIR", "--state-dir", "No such file"])?;
+    ensure!(ended.stdout.is_empty(), "{ended:?}");
+    owner.terminate()?;
+    Ok(())
+}
+
+fn a_stop_while_many_vms_are_made_ahead_is_prompt() -> Result<()> {
+    let mut process = Process::spawn(program(&["serve", "--listen", "127.0.0.1:0", "--shells", "1000"]))?;
+    process.line("making VMs ahead: ")?;
+    let begun = std::time::Instant::now();
+    let ended = process.terminate()?;
+    ensure!(ended.code == Some(0), "{ended:?}");
     ensure!(begun.elapsed().as_secs() < 8, "it took {:?}", begun.elapsed());
     Ok(())
 }
 
-/// It ended with code 1 (2 for what clap refuses) and one line of error that has all of `parts`.
+/// It ended with code 1 (2 for what it was told wrong) and one line of error that has all of `parts`.
 fn says(ended: &Ended, code: i32, parts: &[&str]) -> Result<()> {
     ensure!(ended.code == Some(code), "{ended:?}");
     ensure!(ended.stderr.starts_with("error: "), "{ended:?}");
@@ -145,7 +229,7 @@ fn a_bad_configuration_is_named() -> Result<()> {
     let path = dir.path().join("platform.toml");
     let path = path.to_str().expect("a temporary path is text");
     let missing = run(&["serve", "--config", path])?;
-    says(&missing, 1, &["read configuration", path, "No such file"])?;
+    says(&missing, 2, &["read configuration", path, "No such file"])?;
     for (text, parts) in [
         (
             "cooldown_ms = 5\nshels = 3\n",
@@ -161,7 +245,12 @@ fn a_bad_configuration_is_named() -> Result<()> {
         ),
     ] {
         std::fs::write(path, text)?;
-        says(&run(&["serve", "--config", path])?, 1, &parts)?;
+        says(&run(&["serve", "--config", path])?, 2, &parts)?;
+    }
+    for wrong in ["-1", "0", "1.5", "soon", "86400001"] {
+        let ended = run(&["serve", "--cooldown-ms", wrong])?;
+        let value = format!("invalid value '{wrong}' for '--cooldown-ms <MS>'");
+        says(&ended, 2, &[&value, "must be a whole number from 1 to 86400000"])?;
     }
     Ok(())
 }

@@ -14,6 +14,10 @@ use crate::service::Service;
 pub(crate) const TESTS: &[Test] = &[
     ("state::goes_on_after_a_restart", goes_on_after_a_restart),
     (
+        "state::directories_in_the_place_of_files_are_put_aside",
+        directories_in_the_place_of_files_are_put_aside,
+    ),
+    (
         "state::of_an_instance_that_was_awake_goes_on_too",
         of_an_instance_that_was_awake_goes_on_too,
     ),
@@ -183,6 +187,25 @@ fn what_is_no_file_is_not_waited_for() -> Result<()> {
     let ended = process.terminate()?;
     ensure!(ended.stderr.contains("it is not a file"), "{ended:?}");
     ensure!(instance_file(dir.path()).is_file() && dir.path().join("instance.unused-1").exists());
+    Ok(())
+}
+
+fn directories_in_the_place_of_files_are_put_aside() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    for name in ["instance", "template"] {
+        let path = dir.path().join(format!("{name}.snapshot"));
+        fs::create_dir(&path)?;
+        fs::write(path.join("file"), name)?;
+    }
+    let (process, addr) = serve(dir.path(), &[])?;
+    ensure!(get(addr, "/count")?.number()? == 1);
+    let ended = process.terminate()?;
+    ensure!(ended.code == Some(0), "{ended:?}");
+    for name in ["instance", "template"] {
+        let aside = dir.path().join(format!("{name}.unused-1"));
+        ensure!(fs::read_to_string(aside.join("file"))? == name, "{ended:?}");
+        ensure!(dir.path().join(format!("{name}.snapshot")).is_file(), "{ended:?}");
+    }
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use snapshot::{Overwrite, RamImage, SaveOptions, SectionKind, Snapshot};
 
 use crate::Test;
 use crate::client::{get, request};
-use crate::kernel;
+use crate::kernel::{self, Wedged};
 use crate::process::Process;
 use crate::service::Service;
 
@@ -70,7 +70,7 @@ fn a_guest_that_stops_answering_is_replaced_and_its_state_put_aside() -> Result<
 
 fn a_snapshot_that_never_answers_is_put_aside_and_the_guest_booted() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let (_kernel, path) = kernel::never_answering()?;
+    let (_kernel, path) = kernel::never_answering(Wedged::Halted)?;
     let config = dir.path().join("platform.toml");
     std::fs::write(&config, "answer_ms = 100\ncooldown_ms = 20\n")?;
     let state = dir.path().join("state");

@@ -10,7 +10,7 @@ use scheduler::InstanceId;
 use tokio::sync::{oneshot, watch};
 
 use crate::controller::{ClosedGate, ParkGate};
-use crate::host::{Fate, GuestLink, HostError, InstanceHost, Parked, Started, Verdict};
+use crate::host::{Fate, GuestLink, HostError, InstanceHost, ParkMode, Parked, Started, Verdict};
 
 /// What every fake instance answers.
 pub(super) const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes";
@@ -20,7 +20,7 @@ pub(super) enum Plan {
     Fails(&'static str),
     /// Fails for want of something, and leaves the instance as it was.
     Lacks(&'static str),
-    /// Parking only: the instance is not quiet.
+    /// Parking only: the instance is not quiet, and parked only as it is.
     Busy,
     /// Goes well, or badly if the sender is dropped, once it is told.
     Waits(mpsc::Receiver<()>),
@@ -153,13 +153,15 @@ impl InstanceHost for Fake {
         Ok(self.start(instance))
     }
 
-    fn park(&self, instance: InstanceId) -> Result<Parked, HostError> {
-        if !self.command("park", instance, &self.parks)? {
+    fn park(&self, instance: InstanceId, mode: ParkMode) -> Result<Parked, HostError> {
+        let quiet = self.command("park", instance, &self.parks)?;
+        if !quiet && mode == ParkMode::IfQuiet {
             return Ok(Parked::Busy);
         }
         let asleep = Parked::Asleep {
             written_bytes: 1,
             saved_bytes: 2,
+            midway: !quiet,
         };
         let dead = || HostError {
             what: "park",
