@@ -49,8 +49,13 @@ pub enum HoldError {
     #[error("connect to the target: no connection to be had now: {}", cause(.0))]
     ConnectRefused(#[source] Arc<io::Error>),
     /// The target closed the connection before the first byte of its answer.
-    #[error("read the answer: the target closed the connection before its first byte")]
-    BackendClosed,
+    #[error("read the answer: the target closed the connection before its first byte, after {} ms", waited.as_millis())]
+    BackendClosed {
+        /// What it left unanswered.
+        asked: Asked,
+        /// How long the answer had made no progress then; zero in a raw stream, in which that is not known.
+        waited: Duration,
+    },
     /// A request was not complete in [`Limits::request_time`](crate::Limits::request_time).
     #[error("read the request: {part} after {} ms", waited.as_millis())]
     RequestTimeOver {
@@ -70,6 +75,9 @@ pub enum HoldError {
     AnswerTimeOver {
         /// Who did not get on.
         waiting_for: Party,
+        /// What the answer is owed to. Silence after a whole request is the target's fault; after anything else it may be the
+        /// client's.
+        asked: Asked,
         /// Time since the last progress.
         waited: Duration,
     },
@@ -190,6 +198,16 @@ impl fmt::Display for RequestPart {
             Self::Body => "no more of its body had come",
         })
     }
+}
+
+/// What a client said that an answer is owed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Asked {
+    /// At least one whole HTTP/1 request: head and body, as far as its framing tells.
+    Request,
+    /// Any bytes else: a raw stream, something that is not HTTP/1, or a part of a request. The target may wait for more.
+    Bytes,
 }
 
 /// What a limit counts over.

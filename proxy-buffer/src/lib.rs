@@ -25,7 +25,7 @@ pub use activate::{ActivateError, Activator};
 pub use backend::{Backend, Stream, TcpBackend};
 pub use drain::DrainReport;
 pub use gate::{Epoch, TargetState};
-pub use hold_error::{HoldError, LimitScope, Party, RequestPart};
+pub use hold_error::{Asked, HoldError, LimitScope, Party, RequestPart};
 pub use limits::{InvalidLimits, Limits};
 pub use observe::Observer;
 pub use park::{Busy, ParkPermit};

@@ -59,6 +59,7 @@ impl Observer<ServiceId> for ServiceObserver {
         if let HoldError::AnswerTimeOver {
             waiting_for: Party::Target,
             waited,
+            ..
         } = why
         {
             self.controller.answer_timed_out(*service, *waited);

@@ -92,8 +92,10 @@ impl<A: Activator, C: Stream> Session<A, C> {
         while self.up.is_open() && self.poll_fill(ticket, held, cx)?.is_ready() {}
         self.poll_down(cx)?;
         if self.link.is_some() && !self.down.is_open() {
-            // Nobody is left to read what is held.
-            return Poll::Ready(Err(End::Unanswered));
+            // Nobody is left to read what is held. It has not had it for any time.
+            let now = self.target.now();
+            self.talk.resumed(now);
+            return Poll::Ready(Err(End::Unanswered(self.talk.closed(now))));
         }
         Poll::Pending
     }

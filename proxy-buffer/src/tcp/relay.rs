@@ -13,7 +13,7 @@ use super::{
     buffer::{BUFFER_BYTES, Chunk},
     session::{End, Session, poll_chunk},
 };
-use crate::{Activator, HoldError, Party, Stream, TargetState};
+use crate::{Activator, Party, Stream, TargetState};
 
 /// One direction of a connection.
 #[derive(Default)]
@@ -166,7 +166,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
                     // A reset: nothing can follow in either direction.
                     link.reset = Some(error);
                     return Err(match self.talk.is_due() {
-                        true => End::Unanswered,
+                        true => End::Unanswered(self.talk.closed(self.target.now())),
                         false => End::Close,
                     });
                 }
@@ -177,9 +177,12 @@ impl<A: Activator, C: Stream> Session<A, C> {
     /// The backend has said all it will. Decides whether that is passed on as a half-close.
     fn backend_ended(&mut self) -> Result<(), End> {
         let due = self.talk.is_due();
-        if due && self.talk.may_refuse() && (self.options.refusal)(&HoldError::BackendClosed).is_some() {
-            // There is a better way than silence to say so.
-            return Err(End::Unanswered);
+        if due && self.talk.may_refuse() {
+            let closed = self.talk.closed(self.target.now());
+            if (self.options.refusal)(&closed).is_some() {
+                // There is a better way than silence to say so.
+                return Err(End::Unanswered(closed));
+            }
         }
         if !due && self.exchange.is_none() && self.target.state() == TargetState::Asleep {
             // A backend that sleeps cannot half-close: its stream is dead.

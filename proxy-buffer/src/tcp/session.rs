@@ -84,7 +84,7 @@ pub(super) enum End {
     Close,
     Refuse(HoldError),
     /// The backend ended the connection although it owes an answer. Its owner may be about to say why.
-    Unanswered,
+    Unanswered(HoldError),
     /// The drain's deadline.
     Abort,
 }
@@ -121,7 +121,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
         }
         let end = match self.drive(&mut signal).await {
             Ok(()) => End::Done,
-            Err(End::Unanswered) => Box::pin(self.unanswered(&mut signal)).await,
+            Err(End::Unanswered(closed)) => Box::pin(self.unanswered(closed, &mut signal)).await,
             Err(end) => end,
         };
         match end {
@@ -131,7 +131,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
                 Outcome::Finished
             }
             End::Refuse(why) => self.refuse(why).await,
-            End::Unanswered | End::Abort => Outcome::Aborted,
+            End::Unanswered(_) | End::Abort => Outcome::Aborted,
         }
     }
 
@@ -148,7 +148,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
     }
 
     /// The backend has ended the connection without an answer. Says why, as far as can be known.
-    async fn unanswered(&mut self, signal: &mut watch::Receiver<Signal>) -> End {
+    async fn unanswered(&mut self, closed: HoldError, signal: &mut watch::Receiver<Signal>) -> End {
         let Some(Link {
             lineage,
             spoken,
@@ -156,7 +156,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
             ..
         }) = self.link.take()
         else {
-            return self.refusal(HoldError::BackendClosed);
+            return self.refusal(closed);
         };
         if was_lost(lineage, signal).await {
             let now = signal.borrow().clone();
@@ -165,10 +165,13 @@ impl<A: Activator, C: Stream> Session<A, C> {
         if signal.borrow().stage == Stage::Over {
             return End::Abort;
         }
+        // What has it for longer than that, and then resets it, had the connection and the request.
+        let limit = self.target.shared().limits.connect_time;
+        let soon = matches!(closed, HoldError::BackendClosed { waited, .. } if waited < limit);
         self.refusal(match reset {
             // Nothing has ever come from it: it would not have the connection.
-            Some(reset) if !spoken => HoldError::ConnectRefused(reset.into()),
-            _ => HoldError::BackendClosed,
+            Some(reset) if !spoken && soon => HoldError::ConnectRefused(reset.into()),
+            _ => closed,
         })
     }
 

@@ -1,10 +1,12 @@
 //! What is said on a connection, as far as its protocol is known.
 
+use std::time::Duration;
+
 use super::{
     Protocol,
     http1::{Conversation, Upgraded},
 };
-use crate::{HoldError, Limits, Party, time::Timestamp};
+use crate::{Asked, HoldError, Limits, Party, time::Timestamp};
 
 /// Which answers are owed.
 #[derive(Debug)]
@@ -176,6 +178,17 @@ impl Talk {
         match self {
             Self::Raw { .. } => None,
             Self::Http1(talk) => talk.deadline(limits),
+        }
+    }
+
+    /// What it means that the backend closes the connection now.
+    pub(super) fn closed(&self, now: Timestamp) -> HoldError {
+        match self {
+            Self::Raw { .. } => HoldError::BackendClosed {
+                asked: Asked::Bytes,
+                waited: Duration::ZERO,
+            },
+            Self::Http1(talk) => talk.closed(now),
         }
     }
 

@@ -31,6 +31,20 @@ async fn a_target_that_never_answers_is_a_504_and_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_target_that_closes_without_an_answer_is_a_502_that_says_how_late() {
+    let mut room = Room::http();
+    let (mut client, backend) = room.connected(GET).await;
+    pass(25).await;
+    drop(backend);
+    assert_eq!(
+        expect(&mut client, 502).await,
+        "502 Bad Gateway: read the answer: the target closed the connection before its first byte, after 25000 ms\n"
+    );
+    drop(client);
+    room.assert_forgotten().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_target_that_does_not_take_the_request_is_a_504() {
     let mut room = Room::http();
     let mut client = room.client();

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::scanner::{Body, Found, Method, Scanner, Side, Start};
-use crate::{HoldError, Limits, Party, RequestPart, time::Timestamp};
+use crate::{Asked, HoldError, Limits, Party, RequestPart, time::Timestamp};
 
 /// With so many answers owed, no more requests are read.
 const MOST_OWED: usize = 64;
@@ -17,8 +17,8 @@ const MOST_OWED: usize = 64;
 pub(in crate::tcp) struct Conversation {
     requests: Scanner,
     answers: Scanner,
-    /// Requests whose head is complete and whose answer is not, oldest first.
-    owed: VecDeque<Method>,
+    /// Answers that are not complete, oldest first: to heads that are, and to what is not HTTP/1.
+    owed: VecDeque<Owed>,
     /// The request that has begun was answered before its head was complete.
     answered_early: bool,
     client_ended: bool,
@@ -37,6 +37,16 @@ enum Turn {
     Nobody,
     Client(RequestPart),
     Server,
+}
+
+/// What an answer is owed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owed {
+    Request(Method),
+    /// A part of a head, of which the server reads no more.
+    Part,
+    /// Bytes that are not HTTP/1. The server has to say what it makes of them.
+    Foreign,
 }
 
 /// The connection carries something else from here on.
@@ -61,9 +71,34 @@ impl Conversation {
 
     /// Whether the server is to do something: answer, or go on answering.
     pub(in crate::tcp) fn is_due(&self) -> bool {
-        // The last request owed may be one whose body is still on its way.
-        let unfinished = usize::from(self.requests.is_open() && !self.requests.is_in_head());
-        !self.server_ended && (self.answers.is_open() || self.owed.len() > unfinished)
+        !self.server_ended && (self.answers.is_open() || self.owed.len() > self.unfinished())
+    }
+
+    /// Whether a whole request has no whole answer.
+    fn asked(&self) -> Asked {
+        let whole = self.owed.len().saturating_sub(self.unfinished());
+        match self
+            .owed
+            .iter()
+            .take(whole)
+            .any(|owed| matches!(owed, Owed::Request(_)))
+        {
+            true => Asked::Request,
+            false => Asked::Bytes,
+        }
+    }
+
+    /// The last request owed may be one whose body is still on its way.
+    fn unfinished(&self) -> usize {
+        usize::from(self.requests.is_open() && !self.requests.is_in_head())
+    }
+
+    /// What it means that the server closes the connection now.
+    pub(in crate::tcp) fn closed(&self, now: Timestamp) -> HoldError {
+        HoldError::BackendClosed {
+            asked: self.asked(),
+            waited: now.since(self.since),
+        }
     }
 
     /// Whether no request has begun that is not answered.
@@ -92,11 +127,14 @@ impl Conversation {
     }
 
     pub(in crate::tcp) fn client_bytes(&mut self, now: Timestamp, mut bytes: &[u8]) {
-        while let Some(found) = self.requests.scan(&mut bytes) {
+        loop {
+            let begun = self.unfinished() > 0;
+            let Some(found) = self.requests.scan(&mut bytes) else {
+                break;
+            };
             match found {
-                Found::Head(Start::Request(method)) => self.begin(method),
-                // The server has to say what it makes of it.
-                Found::Foreign => self.begin(Method::Other),
+                Found::Head(Start::Request(method)) => self.begin(Owed::Request(method)),
+                Found::Foreign => self.turned_foreign(begun),
                 Found::Head(Start::Answer { .. }) | Found::End => {}
             }
         }
@@ -116,7 +154,7 @@ impl Conversation {
     /// The server reads no more.
     pub(in crate::tcp) fn server_deaf(&mut self, now: Timestamp) {
         if self.requests.is_in_head() {
-            self.begin(Method::Other);
+            self.begin(Owed::Part);
         }
         self.requests.stop();
         self.turned(now);
@@ -126,13 +164,15 @@ impl Conversation {
         while let Some(found) = self.answers.scan(&mut bytes) {
             match found {
                 Found::Head(Start::Answer { status }) => match (status, self.owed.front()) {
-                    (101, _) | (200..=299, Some(Method::Connect)) => return Err(Upgraded),
+                    (101, _) | (200..=299, Some(Owed::Request(Method::Connect))) => return Err(Upgraded),
                     (100..=199, _) => {
                         // The answer proper is still to come. (RFC 9110, section 15.2)
                         self.answers.expect(Body::Length(0));
                         self.answers.scan(&mut bytes);
                     }
-                    (204 | 304, _) | (_, Some(Method::Head)) => self.answers.expect(Body::Length(0)),
+                    (204 | 304, _) | (_, Some(Owed::Request(Method::Head))) => {
+                        self.answers.expect(Body::Length(0))
+                    }
                     _ => {}
                 },
                 Found::End => {
@@ -203,19 +243,30 @@ impl Conversation {
             },
             Turn::Server | Turn::Nobody => HoldError::AnswerTimeOver {
                 waiting_for: self.stuck.unwrap_or(Party::Target),
+                asked: self.asked(),
                 waited,
             },
         })
     }
 
-    fn begin(&mut self, method: Method) {
+    fn begin(&mut self, owed: Owed) {
         if !std::mem::take(&mut self.answered_early) && !self.server_ended {
-            self.owed.push_back(method);
+            self.owed.push_back(owed);
         }
         self.head_spent = Duration::ZERO;
         if matches!(self.turn, Turn::Client(_)) {
             // Whoever's turn is next, it begins now.
             self.turn = Turn::Nobody;
+        }
+    }
+
+    /// The client does not speak HTTP/1, from the body on that had `begun` or from where a message should begin.
+    fn turned_foreign(&mut self, begun: bool) {
+        match self.owed.back_mut().filter(|_| begun) {
+            Some(last) => *last = Owed::Foreign,
+            // Its answer has been given.
+            None if begun => {}
+            None => self.begin(Owed::Foreign),
         }
     }
 

@@ -15,7 +15,7 @@ pub fn http1_refusal(why: &HoldError) -> Option<Bytes> {
         HoldError::HoldTimeOver { .. } | HoldError::AnswerTimeOver { .. } | HoldError::Abandoned { .. } => {
             ("504 Gateway Timeout", None)
         }
-        HoldError::ConnectFailed(_) | HoldError::BackendClosed | HoldError::BackendLost { .. } => {
+        HoldError::ConnectFailed(_) | HoldError::BackendClosed { .. } | HoldError::BackendLost { .. } => {
             ("502 Bad Gateway", None)
         }
         HoldError::WakeFailed(error) => {
@@ -46,7 +46,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::ActivateError;
+    use crate::{ActivateError, Asked};
 
     fn reply(why: &HoldError) -> String {
         String::from_utf8(http1_refusal(why).unwrap().to_vec()).unwrap()
@@ -71,9 +71,9 @@ mod tests {
 
     #[test]
     fn a_dead_backend_is_a_bad_gateway_and_a_slow_one_a_timeout() {
-        assert!(reply(&HoldError::BackendClosed).starts_with("HTTP/1.1 502 "));
+        let (asked, waited) = (Asked::Request, Duration::from_secs(3));
+        assert!(reply(&HoldError::BackendClosed { asked, waited }).starts_with("HTTP/1.1 502 "));
         assert!(reply(&HoldError::BackendLost { reason: "oom".into() }).starts_with("HTTP/1.1 502 "));
-        let waited = Duration::from_secs(3);
         assert!(reply(&HoldError::HoldTimeOver { waited }).starts_with("HTTP/1.1 504 "));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::Conversation;
-use crate::{HoldError, Limits, Party, RequestPart, time::Timestamp};
+use crate::{Asked, HoldError, Limits, Party, RequestPart, time::Timestamp};
 
 /// A request and its answer; where the head of the request ends is what the model must know of it.
 const EXCHANGES: [(&str, &str, &str); 4] = [
@@ -72,6 +72,15 @@ impl Model {
         self.ends.iter().filter(|(.., end)| *end <= self.server).count()
     }
 
+    /// What a server leaves unanswered that says no more.
+    fn asked(&self) -> Asked {
+        let complete = self.ends.iter().filter(|(_, end, _)| *end <= self.client).count();
+        match complete > self.answered() {
+            true => Asked::Request,
+            false => Asked::Bytes,
+        }
+    }
+
     fn is_due(&self) -> bool {
         let answered = self.answered();
         let begun = answered.checked_sub(1).map_or(0, |last| self.ends[last].2) < self.server;
@@ -114,8 +123,12 @@ fn limits() -> Limits {
 fn late_as_it_should(model: &Model, why: &HoldError) -> bool {
     match why {
         HoldError::Abandoned { .. } => model.client_ended,
-        HoldError::AnswerTimeOver { waiting_for, .. } => {
-            (model.is_due() || model.stuck.is_some()) && *waiting_for == model.stuck.unwrap_or(Party::Target)
+        HoldError::AnswerTimeOver {
+            waiting_for, asked, ..
+        } => {
+            (model.is_due() || model.stuck.is_some())
+                && *waiting_for == model.stuck.unwrap_or(Party::Target)
+                && (*asked == model.asked() || model.server_ended)
         }
         HoldError::RequestTimeOver { part, .. } => {
             !model.is_due() && model.open().is_some_and(|(_, open)| open == *part)
@@ -252,4 +265,39 @@ fn an_answer_that_comes_before_its_request_is_complete_is_not_owed_again() {
     assert!(talk.is_idle());
     talk.client_bytes(now, b"GET / HTTP/1.1\r\n\r\n");
     assert!(talk.is_due());
+}
+
+#[test]
+fn only_who_has_asked_with_a_whole_request_may_blame_the_server() {
+    let cases: [(&[u8], _); 7] = [
+        (b"GET / HTTP/1.1\r\n\r\n", Asked::Request),
+        (b"PUT / HTTP/1.1\r\nContent-Length: 2\r\n\r\nab", Asked::Request),
+        (b"GET / HTTP/1.1\r\n\r\nGET / HT", Asked::Request),
+        (b"PUT / HTTP/1.1\r\nContent-Length: 2\r\n\r\na", Asked::Bytes),
+        (b"GET / HTTP/1.1\r\n", Asked::Bytes),
+        (b"\x16\x03\x01 hello", Asked::Bytes),
+        (
+            b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n",
+            Asked::Bytes,
+        ),
+    ];
+    let (limits, start) = (limits(), Timestamp::default());
+    let end = start.after(Duration::from_secs(60));
+    for (said, expected) in cases {
+        let text = String::from_utf8_lossy(said);
+        let mut talk = Conversation::new();
+        talk.client_bytes(start, said);
+        let closed = talk.closed(end);
+        let HoldError::BackendClosed { asked, waited } = closed else {
+            unreachable!("{closed:?}")
+        };
+        assert_eq!((asked, waited), (expected, Duration::from_secs(60)), "{text}");
+        // It does not take the bytes, or takes them and says nothing.
+        for stuck in [Some(Party::Target), None] {
+            talk.moved(start, stuck);
+            if let Some(HoldError::AnswerTimeOver { asked, .. }) = talk.late(end, &limits) {
+                assert_eq!(asked, expected, "{text}");
+            }
+        }
+    }
 }
