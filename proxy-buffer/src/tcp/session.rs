@@ -131,7 +131,12 @@ impl<A: Activator, C: Stream> Session<A, C> {
                 Outcome::Finished
             }
             End::Refuse(why) => self.refuse(why).await,
-            End::Unanswered(_) | End::Abort => Outcome::Aborted,
+            End::Unanswered(_) | End::Abort => {
+                if self.talk.is_broken_off(self.down.is_empty()) {
+                    (self.reset)(&self.client);
+                }
+                Outcome::Aborted
+            }
         }
     }
 
