@@ -68,8 +68,9 @@ pub enum Protocol {
     /// A target that sleeps is woken once the head of a request is complete.
     ///
     /// From an answer of `101`, one of `2xx` to `CONNECT`, or one that is not HTTP/1 at all, the connection is as
-    /// [`Raw`](Self::Raw), for good. If it is the client that does not speak HTTP/1, the backend has
-    /// [`answer_time`](crate::Limits::answer_time) to show that it understands. For a server that speaks first, take `Raw`.
+    /// [`Raw`](Self::Raw), for good. If it is the client that does not speak HTTP/1, or not to the letter, the backend has
+    /// [`answer_time`](crate::Limits::answer_time) to say something to that: then too. For a server that speaks first, take
+    /// `Raw`.
     Http1,
 }
 

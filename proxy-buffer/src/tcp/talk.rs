@@ -131,8 +131,12 @@ impl Talk {
             }
             Self::Http1(talk) => {
                 if let Err(Upgraded) = talk.server_bytes(now, bytes) {
+                    let answer = match arrived {
+                        true => Answer::Given,
+                        false => Answer::Due,
+                    };
                     *self = Self::Raw {
-                        answer: Answer::Given,
+                        answer,
                         wire: Wire::Written,
                     };
                 }

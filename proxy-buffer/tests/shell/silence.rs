@@ -332,3 +332,45 @@ async fn half_a_request_over_tcp_lets_its_target_sleep_too() {
     assert_eq!(world.log.count("activate"), 2);
     reset(client);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_understands_what_the_proxy_does_not_keeps_being_owed_to() {
+    let mut room = Room::http();
+    let lenient = "PUT / HTTP/1.1\r\nContent-Length: 5, 5\r\n\r\nhello";
+    let (mut client, mut backend) = room.connected(lenient).await;
+    for round in 1..3 {
+        let busy = room.target.try_park(Duration::ZERO).unwrap_err();
+        assert_eq!(busy.exchanges, 1, "request {round} is due");
+        backend.write_all(HELLO.as_bytes()).await.unwrap();
+        read(&mut client, HELLO).await;
+        room.log.until("quiet", room.log.count("busy")).await;
+        client.write_all(GET.as_bytes()).await.unwrap();
+        read(&mut backend, GET).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_waits_to_be_told_to_continue_is_owed_that() {
+    let head = "PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+    let go_on = "HTTP/1.1 100 Continue\r\n\r\n";
+    let mut room = Room::http();
+    let (mut client, mut backend) = room.connected(head).await;
+    pass(59).await;
+    let busy = room.target.try_park(Duration::from_secs(1)).unwrap_err();
+    assert_eq!(busy.exchanges, 1, "it is due to say something");
+    backend.write_all(go_on.as_bytes()).await.unwrap();
+    read(&mut client, go_on).await;
+    room.log.until("quiet", 1).await;
+    client.write_all(b"hello").await.unwrap();
+    read(&mut backend, "hello").await;
+    backend.write_all(HELLO.as_bytes()).await.unwrap();
+    read(&mut client, HELLO).await;
+    room.log.until("quiet", room.log.count("busy")).await;
+
+    let (mut client, _backend) = room.connected(head).await;
+    let body = expect(&mut client, 504).await;
+    assert!(
+        body.contains("the target made no progress for 60000 ms"),
+        "{body}"
+    );
+}

@@ -21,6 +21,7 @@ pub(in crate::tcp) struct Conversation {
     owed: VecDeque<Owed>,
     /// The request that has begun was answered before its head was complete.
     answered_early: bool,
+    client_speaks: Speech,
     client_ended: bool,
     server_ended: bool,
     /// Who does not take what is there for it.
@@ -49,6 +50,13 @@ enum Owed {
     Foreign,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speech {
+    Http1,
+    /// If the server goes on to answer it, it understands it.
+    Foreign,
+}
+
 /// The connection carries something else from here on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::tcp) struct Upgraded;
@@ -60,6 +68,7 @@ impl Conversation {
             answers: Scanner::new(Side::Server),
             owed: VecDeque::new(),
             answered_early: false,
+            client_speaks: Speech::Http1,
             client_ended: false,
             server_ended: false,
             stuck: None,
@@ -71,7 +80,11 @@ impl Conversation {
 
     /// Whether the server is to do something: answer, or go on answering.
     pub(in crate::tcp) fn is_due(&self) -> bool {
-        !self.server_ended && (self.answers.is_open() || self.owed.len() > self.unfinished())
+        let awaited = match self.requests.hesitates() {
+            true => self.owed.len(),
+            false => self.owed.len().saturating_sub(self.unfinished()),
+        };
+        !self.server_ended && (self.answers.is_open() || awaited > 0)
     }
 
     /// Whether a whole request has no whole answer.
@@ -90,7 +103,11 @@ impl Conversation {
 
     /// The last request owed may be one whose body is still on its way.
     fn unfinished(&self) -> usize {
-        usize::from(self.requests.is_open() && !self.requests.is_in_head())
+        usize::from(self.is_in_body())
+    }
+
+    fn is_in_body(&self) -> bool {
+        self.requests.is_open() && !self.requests.is_in_head()
     }
 
     /// What it means that the server closes the connection now.
@@ -127,8 +144,11 @@ impl Conversation {
     }
 
     pub(in crate::tcp) fn client_bytes(&mut self, now: Timestamp, mut bytes: &[u8]) {
+        if self.client_speaks == Speech::Foreign && self.owed.is_empty() {
+            self.begin(Owed::Foreign);
+        }
         loop {
-            let begun = self.unfinished() > 0;
+            let begun = self.is_in_body();
             let Some(found) = self.requests.scan(&mut bytes) else {
                 break;
             };
@@ -161,7 +181,16 @@ impl Conversation {
     }
 
     pub(in crate::tcp) fn server_bytes(&mut self, now: Timestamp, mut bytes: &[u8]) -> Result<(), Upgraded> {
-        while let Some(found) = self.answers.scan(&mut bytes) {
+        loop {
+            if self.is_left(bytes) {
+                return Err(Upgraded);
+            }
+            let Some(found) = self.answers.scan(&mut bytes) else {
+                break;
+            };
+            if matches!(found, Found::Head(_)) && self.owed.len() <= 1 {
+                self.requests.told();
+            }
             match found {
                 Found::Head(Start::Answer { status }) => match (status, self.owed.front()) {
                     (101, _) | (200..=299, Some(Owed::Request(Method::Connect))) => return Err(Upgraded),
@@ -171,7 +200,7 @@ impl Conversation {
                         self.answers.scan(&mut bytes);
                     }
                     (204 | 304, _) | (_, Some(Owed::Request(Method::Head))) => {
-                        self.answers.expect(Body::Length(0))
+                        self.answers.expect(Body::Length(0));
                     }
                     _ => {}
                 },
@@ -262,12 +291,23 @@ impl Conversation {
 
     /// The client does not speak HTTP/1, from the body on that had `begun` or from where a message should begin.
     fn turned_foreign(&mut self, begun: bool) {
+        self.client_speaks = Speech::Foreign;
         match self.owed.back_mut().filter(|_| begun) {
             Some(last) => *last = Owed::Foreign,
             // Its answer has been given.
             None if begun => {}
             None => self.begin(Owed::Foreign),
         }
+    }
+
+    /// Whether `bytes` of the server answer something that is not HTTP/1.
+    fn is_left(&self, bytes: &[u8]) -> bool {
+        let reached = match self.owed.front() {
+            None => true,
+            Some(Owed::Foreign) => !bytes.is_empty(),
+            Some(Owed::Request(_) | Owed::Part) => false,
+        };
+        self.client_speaks == Speech::Foreign && reached && !self.answers.is_open()
     }
 
     fn got_on(&mut self, now: Timestamp) {

@@ -62,6 +62,7 @@ enum Part {
 struct Framing {
     length: Option<u64>,
     coding: Option<Coding>,
+    expects_continue: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +79,8 @@ pub(super) struct Scanner {
     part: Part,
     /// The beginning of a line that has not ended yet.
     line: Vec<u8>,
+    /// The client may keep its body back until it is told to go on.
+    hesitates: bool,
 }
 
 impl Scanner {
@@ -86,7 +89,18 @@ impl Scanner {
             side,
             part: Part::Start,
             line: Vec::new(),
+            hesitates: false,
         }
+    }
+
+    /// Whether a client waits to be told to send its body (RFC 9110, section 10.1.1), and has sent none of it.
+    pub(super) fn hesitates(&self) -> bool {
+        self.hesitates
+    }
+
+    /// The client has been told whether to send its body.
+    pub(super) fn told(&mut self) {
+        self.hesitates = false;
     }
 
     /// Whether a message has begun and not ended.
@@ -107,6 +121,7 @@ impl Scanner {
     pub(super) fn stop(&mut self) {
         self.part = Part::Foreign;
         self.line = Vec::new();
+        self.hesitates = false;
     }
 
     /// Corrects, right after a head was found, what follows it.
@@ -116,6 +131,7 @@ impl Scanner {
 
     /// Reads on in `bytes`, up to the next thing that matters; `None` when all were read.
     pub(super) fn scan(&mut self, bytes: &mut &[u8]) -> Option<Found> {
+        self.hesitates &= bytes.is_empty();
         loop {
             match self.part {
                 Part::Body(Body::Length(0)) => {
@@ -196,6 +212,8 @@ impl Scanner {
                     return Some(Found::Foreign);
                 };
                 self.part = Part::Body(body);
+                self.hesitates =
+                    self.side == Side::Client && framing.expects_continue && body != Body::Length(0);
                 Some(Found::Head(start))
             }
             Part::Fields(start, framing) => {
@@ -245,6 +263,8 @@ impl Framing {
             } else {
                 Coding::Other
             });
+        } else if name.eq_ignore_ascii_case(b"expect") {
+            self.expects_continue = value.eq_ignore_ascii_case(b"100-continue");
         }
         Some(self)
     }

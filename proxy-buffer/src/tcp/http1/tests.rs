@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::Conversation;
+use super::{Conversation, Upgraded};
 use crate::{Asked, HoldError, Limits, Party, RequestPart, time::Timestamp};
 
 /// A request and its answer; where the head of the request ends is what the model must know of it.
@@ -300,4 +300,79 @@ fn only_who_has_asked_with_a_whole_request_may_blame_the_server() {
             }
         }
     }
+}
+
+#[test]
+fn what_is_answered_after_whole_requests_is_followed_to_their_end_only() {
+    let (mut talk, now) = (Conversation::new(), Timestamp::default());
+    talk.client_bytes(now, b"GET / HTTP/1.1\r\n\r\n\x16\x03\x01 hello");
+    assert_eq!(
+        talk.server_bytes(now, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na"),
+        Ok(())
+    );
+    assert!(talk.is_answering());
+    assert_eq!(talk.server_bytes(now, b"b"), Ok(()));
+    assert!(talk.is_due(), "the rest is to be answered too");
+    assert_eq!(talk.server_bytes(now, b"HTTP/1.1 400"), Err(Upgraded));
+    // The same with one read.
+    let mut talk = Conversation::new();
+    talk.client_bytes(now, b"GET / HTTP/1.1\r\n\r\n\x16\x03\x01 hello");
+    let both = b"HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 400 Bad\r\n";
+    assert_eq!(talk.server_bytes(now, both), Err(Upgraded));
+    // A request that is foreign from its body on is answered once.
+    let mut talk = Conversation::new();
+    talk.client_bytes(
+        now,
+        b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n",
+    );
+    assert_eq!(
+        talk.server_bytes(now, b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n"),
+        Err(Upgraded)
+    );
+}
+
+#[test]
+fn what_follows_an_answer_that_came_too_early_is_not_followed_for_ever() {
+    let (mut talk, now) = (Conversation::new(), Timestamp::default());
+    talk.client_bytes(now, b"GET /");
+    let refusal = b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(talk.server_bytes(now, refusal), Ok(()));
+    talk.client_bytes(now, b"\r\n");
+    assert!(talk.is_idle(), "that was answered");
+    talk.client_bytes(now, b"GET / HTTP/1.1\r\n\r\n");
+    assert!(talk.is_due());
+    assert_eq!(talk.server_bytes(now, refusal), Err(Upgraded));
+}
+
+#[test]
+fn a_word_is_owed_to_a_client_that_waits_for_it_and_to_no_other() {
+    let word = b"HTTP/1.1 100 Continue\r\n\r\n";
+    let now = Timestamp::default();
+    let head = |fields: &str| format!("PUT / HTTP/1.1\r\nContent-Length: 2\r\n{fields}\r\n");
+    let waiting = |said: &str| {
+        let mut talk = Conversation::new();
+        talk.client_bytes(now, said.as_bytes());
+        talk
+    };
+    assert!(!waiting(&head("")).is_due());
+    assert!(!waiting(&head("Expect: something\r\n")).is_due());
+    let expecting = head("eXpect:100-Continue\r\n");
+    // It goes on by itself, at once or later.
+    assert!(!waiting(&(expecting.clone() + "a")).is_due());
+    let mut talk = waiting(&expecting);
+    assert!(talk.is_due());
+    talk.client_bytes(now, b"a");
+    assert!(!talk.is_due());
+    // The word of the request before is not the one.
+    let mut talk = waiting(&("GET / HTTP/1.1\r\n\r\n".to_owned() + &expecting));
+    assert_eq!(talk.server_bytes(now, word), Ok(()));
+    assert_eq!(talk.server_bytes(now, b"HTTP/1.1 204 No Content\r\n\r\n"), Ok(()));
+    assert!(talk.is_due());
+    assert_eq!(talk.server_bytes(now, word), Ok(()));
+    assert!(!talk.is_due() && !talk.is_idle());
+    // An answer instead of it ends what is owed.
+    let mut talk = waiting(&expecting);
+    let refusal = b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(talk.server_bytes(now, refusal), Ok(()));
+    assert!(!talk.is_due());
 }
