@@ -18,7 +18,7 @@ use crate::{
     proxy::Shared,
     seats::Row,
     signal::{Signal, Stage},
-    time::Timestamp,
+    time::{Clock, Timestamp},
 };
 
 /// What a waiter is told in the end.
@@ -285,7 +285,11 @@ impl<A: Activator> Target<A> {
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        self.shared.clock.now()
+        self.clock().now()
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.shared.clock
     }
 
     fn lock(&self) -> MutexGuard<'_, Core<A>> {

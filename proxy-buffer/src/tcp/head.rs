@@ -56,8 +56,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
         let bytes = room.filled();
         match read {
             Poll::Ready(Ok(())) if !bytes.is_empty() => {
-                self.talk
-                    .client_bytes(self.target.now(), bytes, self.down.is_open());
+                self.talk.client_bytes(self.target.now(), bytes, self.down.flow);
                 let len = bytes.len();
                 held.fill(len);
                 return Poll::Ready(Ok(()));

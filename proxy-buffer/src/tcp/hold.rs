@@ -93,9 +93,9 @@ impl<A: Activator, C: Stream> Session<A, C> {
         self.poll_down(cx)?;
         if self.link.is_some() && !self.down.is_open() {
             // Nobody is left to read what is held. It has not had it for any time.
-            let now = self.target.now();
-            self.talk.resumed(now);
-            return Poll::Ready(Err(End::Unanswered(self.talk.closed(now))));
+            let clock = self.target.clock();
+            self.talk.resumed(clock);
+            return Poll::Ready(Err(End::Unanswered(self.talk.closed(clock.now()))));
         }
         Poll::Pending
     }
@@ -127,8 +127,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
         }
         let read = room.filled();
         if !read.is_empty() {
-            self.talk
-                .client_bytes(self.target.now(), read, self.down.is_open());
+            self.talk.client_bytes(self.target.now(), read, self.down.flow);
         }
         match read.len() {
             0 if held.len() == 0 => return Err(End::Done),

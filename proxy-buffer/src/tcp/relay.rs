@@ -32,9 +32,24 @@ pub(super) enum Flow {
     Ended,
 }
 
+/// How much of what was read from one side the other has taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passed {
+    All,
+    Part,
+}
+
 impl Pipe {
     pub(super) fn is_empty(&self) -> bool {
         self.chunk.is_none()
+    }
+
+    /// What has become of the bytes that were read.
+    pub(super) fn passed(&self) -> Passed {
+        match self.chunk {
+            None => Passed::All,
+            Some(_) => Passed::Part,
+        }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -142,7 +157,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
             let wrote = self.down.write(&mut self.client, cx).map_err(|_| End::Done)?;
             if wrote.moved {
                 moved = true;
-                self.talk.taken(self.target.now(), Party::Client);
+                self.talk.taken(self.target.clock(), Party::Client);
             }
             // A client that does not take its answer keeps the exchange: the backend must not be parked over it.
             if wrote.stuck || !self.down.is_open() {
@@ -153,7 +168,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
                 Poll::Ready(Ok(Some(chunk))) => {
                     let now = self.target.touch();
                     link.spoken = true;
-                    self.talk.backend_bytes(now, chunk.bytes(), self.up.is_empty());
+                    self.talk.backend_bytes(now, chunk.bytes(), self.up.passed());
                     self.down.chunk = Some(chunk);
                     moved = true;
                 }
@@ -211,7 +226,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
             };
             if wrote.moved {
                 moved = true;
-                self.talk.taken(self.target.now(), Party::Target);
+                self.talk.taken(self.target.clock(), Party::Target);
             }
             if wrote.stuck || !self.up.is_open() || !self.talk.wants_client() {
                 return Ok(Up::Moved(moved));
@@ -229,7 +244,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
                     if self.exchange.is_none() {
                         self.exchange = self.target.begin();
                     }
-                    self.talk.client_bytes(now, chunk.bytes(), self.down.is_open());
+                    self.talk.client_bytes(now, chunk.bytes(), self.down.flow);
                     if self.exchange.is_none() {
                         return Ok(Up::Knock(chunk));
                     }

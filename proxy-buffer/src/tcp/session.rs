@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     OpenConnections, TcpOptions, WakeOn,
     buffer::{self, Chunk},
-    relay::{Pipe, Step},
+    relay::{Flow, Passed, Pipe, Step},
     talk::Talk,
 };
 use crate::{
@@ -132,7 +132,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
             }
             End::Refuse(why) => self.refuse(why).await,
             End::Unanswered(_) | End::Abort => {
-                if self.talk.is_broken_off(self.down.is_empty()) {
+                if self.talk.is_broken_off(self.down.passed()) {
                     (self.reset)(&self.client);
                 }
                 Outcome::Aborted
@@ -142,12 +142,12 @@ impl<A: Activator, C: Stream> Session<A, C> {
 
     /// Turns the client away. The refusal has been reported.
     pub(super) async fn refuse(&mut self, why: HoldError) -> Outcome {
-        let passed_on = self.down.is_empty();
-        if self.talk.is_broken_off(passed_on) {
+        let passed = self.down.passed();
+        if self.talk.is_broken_off(passed) {
             (self.reset)(&self.client);
             return Outcome::Refused;
         }
-        let reply = (passed_on && self.talk.may_refuse()).then(|| (self.options.refusal)(&why));
+        let reply = (passed == Passed::All && self.talk.may_refuse()).then(|| (self.options.refusal)(&why));
         Box::pin(self.close(reply.flatten())).await;
         Outcome::Refused
     }
@@ -198,7 +198,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
                 return Err(self.refusal(lost(&now)));
             }
         }
-        self.talk.resumed(self.target.now());
+        self.talk.resumed(self.target.clock());
         loop {
             let step = tokio::select! {
                 biased;
@@ -210,7 +210,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
                 Step::Signal => self.heed(signal)?,
                 Step::Knock(chunk) => {
                     drop(self.pass(Some(chunk), signal).await?);
-                    self.talk.resumed(self.target.now());
+                    self.talk.resumed(self.target.clock());
                 }
             }
         }
@@ -232,7 +232,8 @@ impl<A: Activator, C: Stream> Session<A, C> {
             };
             return match read {
                 Ok(Some(chunk)) => {
-                    self.talk.client_bytes(self.target.now(), chunk.bytes(), true);
+                    self.talk
+                        .client_bytes(self.target.now(), chunk.bytes(), Flow::Open);
                     Ok(chunk)
                 }
                 // It left without having said a word.

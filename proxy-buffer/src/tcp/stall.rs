@@ -7,7 +7,10 @@ use std::{
 
 use tokio::time::sleep_until;
 
-use super::session::{End, Session};
+use super::{
+    session::{End, Session},
+    talk::Talk,
+};
 use crate::{Activator, Party, Stream};
 
 impl<A: Activator, C: Stream> Session<A, C> {
@@ -18,10 +21,14 @@ impl<A: Activator, C: Stream> Session<A, C> {
             (true, false) => Some(Party::Target),
             (true, true) => None,
         };
-        self.talk.moved(self.target.now(), stuck);
+        let Talk::Http1(talk) = &mut self.talk else {
+            self.alarm = None;
+            return Ok(());
+        };
         let shared = self.target.shared();
+        talk.moved(shared.clock.now(), stuck);
         loop {
-            let deadline = self.talk.deadline(&shared.limits);
+            let deadline = talk.deadline(&shared.limits);
             if let Some(deadline) = deadline {
                 let at = shared.clock.deadline(deadline);
                 let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(at)));
@@ -36,8 +43,8 @@ impl<A: Activator, C: Stream> Session<A, C> {
             if alarm.as_mut().poll(cx) == Poll::Pending {
                 return Ok(());
             }
-            if let Some(why) = self.talk.late(self.target.now(), &shared.limits) {
-                let idle = self.talk.is_idle() && self.down.is_empty();
+            if let Some(why) = talk.late(shared.clock.now(), &shared.limits) {
+                let idle = talk.is_idle() && self.down.is_empty();
                 let end = self.refusal(why);
                 // Who has asked for nothing needs no answer.
                 return Err(if idle { End::Close } else { end });

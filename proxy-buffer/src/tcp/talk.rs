@@ -5,8 +5,12 @@ use std::time::Duration;
 use super::{
     Protocol,
     http1::{Conversation, Upgraded},
+    relay::{Flow, Passed},
 };
-use crate::{Asked, HoldError, Limits, Party, time::Timestamp};
+use crate::{
+    Asked, HoldError, Party,
+    time::{Clock, Timestamp},
+};
 
 /// Which answers are owed.
 #[derive(Debug)]
@@ -82,11 +86,12 @@ impl Talk {
         }
     }
 
-    /// Whether a connection that is closed now breaks an answer off, which the client could take for its end.
-    pub(super) fn is_broken_off(&self, passed_on: bool) -> bool {
+    /// Whether a connection that is closed now breaks an answer off, which the client could take for its end; `passed` is what
+    /// the client has of the backend's bytes.
+    pub(super) fn is_broken_off(&self, passed: Passed) -> bool {
         match self {
             Self::Raw { .. } => false,
-            Self::Http1(talk) => !passed_on || talk.is_answering(),
+            Self::Http1(talk) => passed == Passed::Part || talk.is_answering(),
         }
     }
 
@@ -98,10 +103,10 @@ impl Talk {
         }
     }
 
-    /// Bytes of the client; it `hears` as long as the backend has not ended.
-    pub(super) fn client_bytes(&mut self, now: Timestamp, bytes: &[u8], hears: bool) {
+    /// Bytes of the client, which are answered unless the backend has ended: `down` is its direction.
+    pub(super) fn client_bytes(&mut self, now: Timestamp, bytes: &[u8], down: Flow) {
         match self {
-            Self::Raw { answer, .. } if hears => *answer = Answer::Due,
+            Self::Raw { answer, .. } if down == Flow::Open => *answer = Answer::Due,
             Self::Raw { .. } => {}
             Self::Http1(talk) => talk.client_bytes(now, bytes),
         }
@@ -120,20 +125,20 @@ impl Talk {
         }
     }
 
-    /// Bytes of the backend; they answer all that the client said if that has `arrived`.
-    pub(super) fn backend_bytes(&mut self, now: Timestamp, bytes: &[u8], arrived: bool) {
+    /// Bytes of the backend; they answer all that the client said if all of it has `passed`.
+    pub(super) fn backend_bytes(&mut self, now: Timestamp, bytes: &[u8], passed: Passed) {
         match self {
             Self::Raw { answer, wire } => {
                 *wire = Wire::Written;
-                if arrived {
+                if passed == Passed::All {
                     *answer = Answer::Given;
                 }
             }
             Self::Http1(talk) => {
                 if let Err(Upgraded) = talk.server_bytes(now, bytes) {
-                    let answer = match arrived {
-                        true => Answer::Given,
-                        false => Answer::Due,
+                    let answer = match passed {
+                        Passed::All => Answer::Given,
+                        Passed::Part => Answer::Due,
                     };
                     *self = Self::Raw {
                         answer,
@@ -151,15 +156,10 @@ impl Talk {
         }
     }
 
-    pub(super) fn taken(&mut self, now: Timestamp, by: Party) {
+    /// Somebody took bytes that were there for it. (Of a raw stream no times are kept, so it does not read the clock.)
+    pub(super) fn taken(&mut self, clock: &Clock, by: Party) {
         if let Self::Http1(talk) = self {
-            talk.taken(now, by);
-        }
-    }
-
-    pub(super) fn moved(&mut self, now: Timestamp, stuck: Option<Party>) {
-        if let Self::Http1(talk) = self {
-            talk.moved(now, stuck);
+            talk.taken(clock.now(), by);
         }
     }
 
@@ -171,17 +171,9 @@ impl Talk {
     }
 
     /// It is connected, again or for the first time.
-    pub(super) fn resumed(&mut self, now: Timestamp) {
+    pub(super) fn resumed(&mut self, clock: &Clock) {
         if let Self::Http1(talk) = self {
-            talk.resumed(now);
-        }
-    }
-
-    /// When a limit will be over, unless something moves before.
-    pub(super) fn deadline(&self, limits: &Limits) -> Option<Timestamp> {
-        match self {
-            Self::Raw { .. } => None,
-            Self::Http1(talk) => talk.deadline(limits),
+            talk.resumed(clock.now());
         }
     }
 
@@ -193,14 +185,6 @@ impl Talk {
                 waited: Duration::ZERO,
             },
             Self::Http1(talk) => talk.closed(now),
-        }
-    }
-
-    /// The limit that is over.
-    pub(super) fn late(&self, now: Timestamp, limits: &Limits) -> Option<HoldError> {
-        match self {
-            Self::Raw { .. } => None,
-            Self::Http1(talk) => talk.late(now, limits),
         }
     }
 }
