@@ -355,9 +355,18 @@ impl<A: Activator, C: Stream> Session<A, C> {
         if !quiet && self.exchange.is_none() {
             // A target that is not awake has nothing to do.
             self.exchange = self.target.begin();
-        } else if quiet && self.options.open_connections == OpenConnections::KeepAcrossSleep {
+        } else if quiet && self.exchange.is_some() && self.may_rest() {
             self.exchange = None;
         }
+    }
+
+    /// Whether a quiet connection may let go of its backend. Not at once in a body: each of its parts would begin an exchange.
+    fn may_rest(&self) -> bool {
+        self.options.open_connections == OpenConnections::KeepAcrossSleep
+            && self
+                .talk
+                .flows_until()
+                .is_none_or(|until| until <= self.target.now())
     }
 
     /// Closes towards the client so that `reply` arrives: a socket that is dropped with unread bytes resets the

@@ -1,4 +1,4 @@
-//! Ending connections on which nothing gets on.
+//! Ending connections on which nothing gets on, and exchanges of which no more comes.
 
 use std::{
     future::Future,
@@ -11,24 +11,15 @@ use super::{
     session::{End, Session},
     talk::Talk,
 };
-use crate::{Activator, Party, Stream};
+use crate::{Activator, Party, Stream, time::Timestamp};
 
 impl<A: Activator, C: Stream> Session<A, C> {
-    /// Ends the session when a limit is over, and sees to it that it is polled then. To be called when nothing moves.
+    /// Ends the session when a limit is over, and the exchange when a body pauses; sees to it that it is polled then. To be
+    /// called when nothing moves.
     pub(super) fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
-        let stuck = match (self.down.is_empty(), self.up.is_empty()) {
-            (false, _) => Some(Party::Client),
-            (true, false) => Some(Party::Target),
-            (true, true) => None,
-        };
-        let Talk::Http1(talk) = &mut self.talk else {
-            self.alarm = None;
-            return Ok(());
-        };
-        let shared = self.target.shared();
-        talk.moved(shared.clock.now(), stuck);
         loop {
-            let deadline = talk.deadline(&shared.limits);
+            let deadline = self.next_deadline();
+            let shared = self.target.shared();
             if let Some(deadline) = deadline {
                 let at = shared.clock.deadline(deadline);
                 let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(at)));
@@ -43,7 +34,9 @@ impl<A: Activator, C: Stream> Session<A, C> {
             if alarm.as_mut().poll(cx) == Poll::Pending {
                 return Ok(());
             }
-            if let Some(why) = talk.late(shared.clock.now(), &shared.limits) {
+            if let Talk::Http1(talk) = &self.talk
+                && let Some(why) = talk.late(shared.clock.now(), &shared.limits)
+            {
                 let idle = talk.is_idle() && self.down.is_empty();
                 let end = self.refusal(why);
                 // Who has asked for nothing needs no answer.
@@ -53,5 +46,27 @@ impl<A: Activator, C: Stream> Session<A, C> {
                 self.alarm = None;
             }
         }
+    }
+
+    /// When to look again, unless something moves before.
+    fn next_deadline(&mut self) -> Option<Timestamp> {
+        let stuck = match (self.down.is_empty(), self.up.is_empty()) {
+            (false, _) => Some(Party::Client),
+            (true, false) => Some(Party::Target),
+            (true, true) => None,
+        };
+        let Talk::Http1(talk) = &mut self.talk else {
+            self.alarm = None;
+            return None;
+        };
+        let now = self.target.now();
+        talk.moved(now, stuck);
+        let limit = talk.deadline(&self.target.shared().limits);
+        let pause = talk.flows_until().filter(|_| self.exchange.is_some());
+        if pause.is_some_and(|pause| pause <= now) {
+            self.settle();
+            return limit;
+        }
+        limit.into_iter().chain(pause).min()
     }
 }

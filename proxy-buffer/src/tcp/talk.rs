@@ -54,6 +54,14 @@ impl Talk {
         }
     }
 
+    /// Until when more of a request's body may be about to come.
+    pub(super) fn flows_until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Raw { .. } => None,
+            Self::Http1(talk) => talk.flows_until(),
+        }
+    }
+
     /// Whether nothing is under way, not even a request.
     pub(super) fn is_idle(&self) -> bool {
         match self {

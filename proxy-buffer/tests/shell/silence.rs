@@ -374,3 +374,28 @@ async fn a_client_that_waits_to_be_told_to_continue_is_owed_that() {
         "{body}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_is_one_exchange_until_it_pauses() {
+    let mut room = Room::http();
+    let head = "PUT / HTTP/1.1\r\nContent-Length: 100\r\n\r\n";
+    let (mut client, mut backend) = room.connected(head).await;
+    for _ in 0..99 {
+        tokio::time::sleep(Duration::from_millis(9)).await;
+        client.write_all(b"x").await.unwrap();
+        read(&mut backend, "x").await;
+    }
+    assert_eq!((room.log.count("busy"), room.log.count("quiet")), (1, 0));
+    // It may be parked while the client pauses.
+    tokio::time::sleep(Duration::from_millis(11)).await;
+    assert_eq!(room.log.count("quiet"), 1);
+    room.target.try_park(Duration::from_millis(11)).unwrap().parked();
+    client.write_all(b"x").await.unwrap();
+    read(&mut backend, "x").await;
+    backend.write_all(HELLO.as_bytes()).await.unwrap();
+    read(&mut client, HELLO).await;
+    room.log.until("quiet", 2).await;
+    assert_eq!(room.log.count("busy"), 2);
+    // The answer's end ends the exchange at once.
+    assert_eq!(room.seconds(), 0);
+}

@@ -8,6 +8,9 @@ use crate::{Asked, HoldError, Limits, Party, RequestPart, time::Timestamp};
 /// With so many answers owed, no more requests are read.
 const MOST_OWED: usize = 64;
 
+/// A body that pauses for less counts as if it went on.
+const BODY_PAUSE: Duration = Duration::from_millis(10);
+
 /// One connection that carries HTTP/1.
 ///
 /// A request runs from its first byte to the end of its answer. While the server has what it needs, or has begun to answer,
@@ -243,6 +246,11 @@ impl Conversation {
         if self.turn != Turn::Client(RequestPart::Head) {
             self.since = now;
         }
+    }
+
+    /// Until when the server may reckon with more of a body that has just got on.
+    pub(in crate::tcp) fn flows_until(&self) -> Option<Timestamp> {
+        (self.turn == Turn::Client(RequestPart::Body)).then(|| self.since.after(BODY_PAUSE))
     }
 
     /// When [`late`](Self::late) will have something to say.
