@@ -24,12 +24,14 @@ impl Activator for ServiceActivator {
     type Backend = Guest;
 
     async fn activate(&self, service: &ServiceId) -> Result<Guest, ActivateError> {
+        let Some(vitals) = self.controller.vitals(*service) else {
+            return Err(ActivateError::new("there is no such service"));
+        };
         // The admission ends here: while exchanges are under way, `busy` speaks for all of them.
         match self.controller.admit(*service).await {
             Ok(admitted) => Ok(Guest {
                 link: Arc::clone(&admitted.link),
-                service: *service,
-                controller: Arc::clone(&self.controller),
+                vitals: Arc::clone(vitals),
                 doors: Arc::clone(&self.doors),
             }),
             Err(error) => {

@@ -8,18 +8,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use proxy_buffer::Backend;
-use scheduler::ServiceId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 
-use crate::controller::Controller;
 use crate::host::GuestLink;
-
-/// A connection that ends without a word after so long was not ended by a guest that works: a link gives up one that takes
-/// nothing after 25.4 s.
-pub(crate) const SILENCE: Duration = Duration::from_secs(25);
+use crate::vitals::Vitals;
 
 /// Keeps more new connections than a guest can take from reaching it at once: it would refuse them, while a moment later it
 /// has room again. Connections whose first request is answered do not count: a guest may end those that are idle.
@@ -82,8 +76,7 @@ impl Drop for Seat<'_> {
 #[derive(Clone)]
 pub(crate) struct Guest {
     pub(crate) link: Arc<dyn GuestLink>,
-    pub(crate) service: ServiceId,
-    pub(crate) controller: Arc<Controller>,
+    pub(crate) vitals: Arc<Vitals>,
     pub(crate) doors: Arc<Doors>,
 }
 
@@ -96,8 +89,8 @@ impl Backend for Guest {
         stream.set_nonblocking(true)?;
         Ok(GuestStream {
             stream: UnixStream::from_std(stream)?,
-            guest: self.clone(),
-            asked: Some((Instant::now(), permit)),
+            vitals: Arc::clone(&self.vitals),
+            unanswered: Some(permit),
         })
     }
 }
@@ -105,31 +98,9 @@ impl Backend for Guest {
 /// A connection to a guest that tells when the guest answers.
 pub(crate) struct GuestStream {
     stream: UnixStream,
-    guest: Guest,
-    /// Since when it waits for the first byte of its first answer.
-    asked: Option<(Instant, OwnedSemaphorePermit)>,
-}
-
-impl GuestStream {
-    /// The guest has sent something.
-    fn answered(&mut self) {
-        self.asked = None;
-        if let Some(vitals) = self.guest.controller.vitals(self.guest.service) {
-            vitals.answered();
-        }
-    }
-
-    /// The connection has ended.
-    fn ended(&mut self) {
-        if let Some((since, _)) = self.asked.take()
-            && since.elapsed() >= SILENCE
-        {
-            let Guest {
-                controller, service, ..
-            } = &self.guest;
-            controller.answer_timed_out(*service, since.elapsed());
-        }
-    }
+    vitals: Arc<Vitals>,
+    /// Held until the first byte of the first answer.
+    unanswered: Option<OwnedSemaphorePermit>,
 }
 
 impl AsyncRead for GuestStream {
@@ -141,8 +112,12 @@ impl AsyncRead for GuestStream {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         match &polled {
-            Poll::Ready(Ok(())) if buf.filled().len() > before => self.answered(),
-            Poll::Ready(_) if buf.remaining() > 0 => self.ended(),
+            Poll::Ready(Ok(())) if buf.filled().len() > before => {
+                self.unanswered = None;
+                self.vitals.answered();
+            }
+            // It has ended.
+            Poll::Ready(_) if buf.remaining() > 0 => self.unanswered = None,
             _ => {}
         }
         polled

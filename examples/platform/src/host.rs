@@ -35,12 +35,18 @@ pub trait InstanceHost: Send + Sync + 'static {
     fn park(&self, instance: InstanceId, mode: ParkMode) -> Result<Parked, HostError>;
 
     /// Ends an instance: it has died, or is not wanted any more. What it had saved is not used again, but a host that keeps
-    /// state puts it aside, where somebody can look at it. No effect when there is none.
+    /// state may [put it aside](Self::put_aside). No effect when there is none. Others wait meanwhile: at most some hundred
+    /// microseconds.
     fn stop(&self, instance: InstanceId);
 
-    /// Ends an instance that runs but does not answer. Like [`stop`](Self::stop), and what it knows now is put aside as well; if
-    /// it `NeverAnswered`, what it was started from may be the reason. Blocks for as long as it takes to write that.
+    /// Ends an instance that runs but does not answer. Like [`stop`](Self::stop), and what it knows now may be put aside as well;
+    /// if it `NeverAnswered`, what it was started from may be the reason. As short as [`stop`](Self::stop).
     fn give_up(&self, instance: InstanceId, verdict: Verdict);
+
+    /// Writes down, where somebody can look at it, what was known by instances that have ended since the last call: those that
+    /// were stopped or given up, or could not be restored. Blocks for as long as that takes. The controller calls it after each
+    /// end, on a thread where nobody waits; also twice at once, and while other instances start, run and end.
+    fn put_aside(&self) {}
 
     /// Puts every instance to sleep, quiet or not, and keeps its state beyond the end of this process if the host is made to.
     /// Nothing is started afterwards. Says how many were kept.

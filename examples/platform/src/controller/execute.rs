@@ -3,16 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use scheduler::{Action, Command, Event, ServiceId, StartKind, Timestamp};
-use tokio::sync::oneshot;
+use scheduler::{Action, Command, InstanceId, StartKind, Timestamp};
 use tracing::{debug, info, warn};
 
 use super::driver::{Controller, Running, Service};
+use super::fall::Fallen;
 use super::requests::Word;
 use super::run::Run;
 use super::status::Activity;
-use crate::host::{Fate, HostError, ParkMode, Parked, Started, Verdict};
-use crate::vitals::MOST_TIMEOUTS;
+use crate::host::{Fate, HostError, ParkMode, Parked, Started};
 
 /// Between two attempts to restore an instance for which something was missing.
 const RESTORE_PAUSE: Duration = Duration::from_millis(20);
@@ -33,14 +32,6 @@ pub trait ParkGate: Send + Sync + 'static {
 pub trait ClosedGate: Send {
     /// The instance sleeps: what has arrived meanwhile, or arrives later, wakes it.
     fn asleep(self: Box<Self>);
-}
-
-/// How an instance was found to be of no use any more.
-#[derive(Debug, Clone, Copy)]
-enum Fallen {
-    Dead,
-    /// It runs, but does not answer.
-    Silent(Verdict),
 }
 
 impl Controller {
@@ -81,7 +72,7 @@ impl Controller {
                     core.starting.remove(&instance)
                 };
                 if !starting {
-                    service.host.stop(instance);
+                    self.stop(service, instance);
                 }
                 service.board.update(|status| status.activity = Activity::Asleep);
                 self.handle(run(instance, epoch).exited());
@@ -130,8 +121,8 @@ impl Controller {
                 }
             }
             // The scheduler has ended it meanwhile.
-            host.stop(run.instance);
             if let Some(service) = controller.services.get(&run.service) {
+                controller.stop(service, run.instance);
                 service.board.failed(failed.report());
             }
         });
@@ -182,7 +173,7 @@ impl Controller {
                 instance = instance.0,
                 "an instance was started too late and is stopped"
             );
-            service.host.stop(instance);
+            self.stop(service, instance);
             return;
         }
         match started {
@@ -208,97 +199,9 @@ impl Controller {
                     // What was saved is gone, and with it the connections that were kept across the sleep.
                     gate.lost(&error.report());
                 }
+                self.put_aside(service);
                 self.handle(run.failed());
             }
-        }
-    }
-
-    /// Waits for the instance's death, until it is asleep or stopped.
-    fn watch(self: &Arc<Self>, run: Run, died: oneshot::Receiver<String>) {
-        let controller = Arc::clone(self);
-        self.watches.spawn(async move {
-            if let Ok(reason) = died.await {
-                controller.on_died(run, &reason, Fallen::Dead);
-            }
-        });
-    }
-
-    /// An answer of `service` did not come within `waited`. An instance that leaves too many in a row unanswered counts as dead.
-    pub(crate) fn answer_timed_out(self: &Arc<Self>, service: ServiceId, waited: Duration) {
-        let Some(known) = self.services.get(&service) else {
-            return;
-        };
-        let timeouts = known.vitals.pulse.timed_out();
-        if timeouts < MOST_TIMEOUTS {
-            return;
-        }
-        let (verdict, reason) = known.vitals.pulse.verdict(timeouts, waited);
-        let run = {
-            let core = self.core();
-            let newest = core.newest.get(&service);
-            // While the host parks it, it is the host's; if it wakes as it was, the next one that is not answered tells.
-            newest.and_then(|&instance| match core.running.get(&instance) {
-                Some(&Running {
-                    epoch,
-                    parking: false,
-                    ..
-                }) => Some(Run {
-                    service,
-                    instance,
-                    epoch,
-                }),
-                _ => None,
-            })
-        };
-        if let Some(run) = run {
-            // The caller holds a lock of the proxy's, and what the instance knows may take long to write.
-            let controller = Arc::clone(self);
-            self.beside(
-                move || controller.on_died(run, &reason, Fallen::Silent(verdict)),
-                |_, _| {},
-            );
-        }
-    }
-
-    /// Told by whoever notices first: the one who watches the instance, the host that was to park it, or those whom it does not
-    /// answer.
-    fn on_died(self: &Arc<Self>, run: Run, reason: &str, fallen: Fallen) {
-        let Run {
-            service: id,
-            instance,
-            ..
-        } = run;
-        let Some(service) = self.services.get(&id) else {
-            return;
-        };
-        let Some(mine) = self.gone(run, Run::exited) else {
-            return;
-        };
-        match fallen {
-            Fallen::Dead => {
-                warn!(service = id.0, instance = instance.0, reason, "an instance died");
-                service.host.stop(instance);
-            }
-            Fallen::Silent(verdict) => {
-                warn!(
-                    service = id.0,
-                    instance = instance.0,
-                    reason,
-                    "an instance does not answer and is stopped"
-                );
-                service.host.give_up(instance, verdict);
-            }
-        }
-        service.vitals.clock.gave_up();
-        service.board.update(|status| {
-            status.activity = Activity::Asleep;
-            status.deaths += 1;
-        });
-        if let Some(gate) = service.gate() {
-            gate.lost(reason);
-        }
-        if mine {
-            self.execute();
         }
     }
 
@@ -350,6 +253,9 @@ impl Controller {
             Ok(Parked::Asleep {
                 saved_bytes, midway, ..
             }) => {
+                let Some(turn) = self.gone(run, |_| run.parked()) else {
+                    return self.ended_meanwhile(run, service, closed);
+                };
                 if midway {
                     let unattended = service.unattended.unwrap_or_default();
                     info!(
@@ -359,19 +265,21 @@ impl Controller {
                         "an instance sleeps in the midst of something: nobody has waited for it for {unattended:?}"
                     );
                 }
-                let mine = self.gone(run, |_| run.parked());
                 service.board.update(|status| {
                     status.activity = Activity::Asleep;
                     status.parks += 1;
                     status.parks_midway += u64::from(midway);
                     status.saved_bytes = saved_bytes;
                 });
-                if mine == Some(true) {
-                    self.execute();
+                if let Some(turn) = turn {
+                    turn.execute();
                 }
                 closed.asleep();
             }
             Ok(Parked::Busy) => {
+                if !self.core().running.contains_key(&run.instance) {
+                    return self.ended_meanwhile(run, service, closed);
+                }
                 service.board.update(|status| {
                     status.activity = Activity::Awake;
                     status.parks_refused += 1;
@@ -387,9 +295,28 @@ impl Controller {
             }
             Err(error) => {
                 drop(closed);
-                self.on_died(run, &error.report(), Fallen::Dead);
+                self.on_fall(run, Fallen::Dead, error.report());
             }
         }
+    }
+
+    /// An instance that has ended was in the host's hands, where nothing could stop it.
+    fn ended_meanwhile(self: &Arc<Self>, run: Run, service: &Service, closed: Box<dyn ClosedGate>) {
+        self.stop(service, run.instance);
+        closed.asleep();
+    }
+
+    /// Has `instance` stopped, and what it knew put aside.
+    pub(super) fn stop(self: &Arc<Self>, service: &Service, instance: InstanceId) {
+        service.host.stop(instance);
+        self.put_aside(service);
+    }
+
+    /// Has the host put aside what has ended. Takes long, so that nobody waits for it but [`settle`](Self::settle).
+    pub(super) fn put_aside(self: &Arc<Self>, service: &Service) {
+        let host = Arc::clone(&service.host);
+        // The panic hook reports one that panics; what it had in its hands is lost.
+        self.beside(move || host.put_aside(), |_, _| {});
     }
 
     /// It is not parked after all.
@@ -398,14 +325,6 @@ impl Controller {
             running.parking = false;
         }
         self.handle(run.park_refused(last_activity));
-    }
-
-    /// Takes an instance out of those that run, and tells the scheduler in one with that; `event` is given the epoch of its last
-    /// command. Says whether it is the caller's turn to execute, or `None` if it ran no more.
-    fn gone(&self, run: Run, event: impl FnOnce(Run) -> Event) -> Option<bool> {
-        let mut core = self.core();
-        let Running { epoch, .. } = core.running.remove(&run.instance)?;
-        Some(self.decide_with(&mut core, event(Run { epoch, ..run })))
     }
 
     fn ago(&self, age: Duration) -> Timestamp {

@@ -3,6 +3,7 @@
 mod alarm;
 mod driver;
 mod execute;
+mod fall;
 mod requests;
 mod run;
 mod status;

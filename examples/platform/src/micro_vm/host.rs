@@ -14,6 +14,7 @@ use vmm_core::{
     DetachedStreams, GenerationId, Hypervisor, NotReady, Restore, Shell, ShellPool, Vm, VmConfig,
 };
 
+use super::ended::Ended;
 use super::kept;
 use super::link::GuestPort;
 use super::parked::{Origin, ParkedVm, SavedMemory, mappable, ranges, worth_having_ahead};
@@ -21,10 +22,7 @@ use super::template::{Template, TemplateError, boot_until_serving};
 use crate::causes::causes;
 use crate::host::{HostError, InstanceHost, ParkMode, Parked, Started, Verdict};
 
-const TEMPLATE_FILE: &str = "template.snapshot";
-
-/// Instances in a row, started from the service's snapshot, that never answered before it counts as the reason.
-const MOST_SILENT_STARTS: u32 = 2;
+pub(super) const TEMPLATE_FILE: &str = "template.snapshot";
 
 pub(super) type Cause = Box<dyn Error + Send + Sync>;
 
@@ -50,8 +48,8 @@ pub struct MicroVmOptions {
 /// Instances of one service as micro-VMs in this process.
 #[derive(Debug)]
 pub struct MicroVmHost {
-    hypervisor: Arc<Hypervisor>,
-    options: MicroVmOptions,
+    pub(super) hypervisor: Arc<Hypervisor>,
+    pub(super) options: MicroVmOptions,
     /// Guards the reference alone. `None` after it was put aside: the next boot makes a new one.
     template: Mutex<Option<Arc<Template>>>,
     boot_time: Duration,
@@ -62,10 +60,11 @@ pub struct MicroVmHost {
     instances: Mutex<HashMap<InstanceId, Instance>>,
     /// An instance of an earlier run of the platform, for the first start.
     kept: Mutex<Option<ParkedVm>>,
+    pub(super) ended: Ended,
 }
 
 #[derive(Debug)]
-enum Instance {
+pub(super) enum Instance {
     Awake(Awake),
     Asleep(ParkedVm),
 }
@@ -125,6 +124,7 @@ impl MicroVmHost {
             shape: Mutex::new(shape),
             instances: Mutex::new(HashMap::new()),
             kept: Mutex::new(kept),
+            ended: Ended::default(),
         })
     }
 
@@ -134,8 +134,12 @@ impl MicroVmHost {
         self.boot_time
     }
 
-    fn template(&self) -> MutexGuard<'_, Option<Arc<Template>>> {
+    pub(super) fn template(&self) -> MutexGuard<'_, Option<Arc<Template>>> {
         self.template.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn kept(&self) -> MutexGuard<'_, Option<ParkedVm>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Shells ready to be woken into.
@@ -152,7 +156,7 @@ impl MicroVmHost {
         self.pool.wait_ready(self.options.shells, timeout)
     }
 
-    fn instances(&self) -> MutexGuard<'_, HashMap<InstanceId, Instance>> {
+    pub(super) fn instances(&self) -> MutexGuard<'_, HashMap<InstanceId, Instance>> {
         self.instances.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -167,7 +171,8 @@ impl MicroVmHost {
             }
             None => {}
         }
-        if let Some(parked) = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let kept = self.kept().take();
+        if let Some(parked) = kept {
             return Ok(parked);
         }
         let template = self.template().clone();
@@ -229,15 +234,6 @@ impl MicroVmHost {
         })?;
         vm.start()?;
         Ok((vm, loaded - begun, loaded.elapsed()))
-    }
-
-    /// Puts a state aside that nothing will go on from.
-    fn forsake(&self, saved: ParkedVm, why: &str) {
-        kept::put_file_aside(&self.options, why);
-        // One that never woke is in that file, or in the service's snapshot.
-        if saved.wakes > 0 {
-            kept::put_state_aside(&self.hypervisor, &self.options, &saved, why);
-        }
     }
 
     fn started(
@@ -372,57 +368,20 @@ impl InstanceHost for MicroVmHost {
     }
 
     fn stop(&self, instance: InstanceId) {
-        const WHY: &str = "its instance has ended";
-        let found = self.instances().remove(&instance);
-        match found {
-            Some(Instance::Awake(awake)) => self.pool.retire(awake.vm),
-            Some(Instance::Asleep(saved)) => return self.forsake(saved, WHY),
-            None => {}
-        }
-        // What an earlier run has kept was this instance's, and may be what ended it.
-        kept::put_file_aside(&self.options, WHY);
+        self.end(instance);
     }
 
     fn give_up(&self, instance: InstanceId, verdict: Verdict) {
-        const WHY: &str = "its instance did not answer";
-        let found = self.instances().remove(&instance);
-        let saved = match found {
-            Some(Instance::Awake(awake)) => {
-                let origin = awake.origin;
-                let silent =
-                    matches!(verdict, Verdict::NeverAnswered { in_a_row } if in_a_row >= MOST_SILENT_STARTS);
-                if silent && origin == Origin::Template && self.template().take().is_some() {
-                    kept::rename_aside(
-                        &self.options.dir.join(TEMPLATE_FILE),
-                        "instances from it do not answer",
-                    );
-                }
-                match verdict {
-                    // All that it knows is what it was started from.
-                    Verdict::NeverAnswered { .. } => {
-                        self.pool.retire(awake.vm);
-                        None
-                    }
-                    Verdict::Wedged => match self.save(awake) {
-                        Ok(saved) => Some(saved.parked),
-                        Err((awake, cause)) => {
-                            warn!(%instance, reason = causes(&*cause), "the state of an instance is lost");
-                            self.pool.retire(awake.vm);
-                            None
-                        }
-                    },
-                }
-            }
-            Some(Instance::Asleep(saved)) => Some(saved),
-            None => None,
-        };
-        match saved {
-            Some(saved) => self.forsake(saved, WHY),
-            None => kept::put_file_aside(&self.options, WHY),
-        }
+        self.end_silent(instance, verdict);
+    }
+
+    fn put_aside(&self) {
+        self.write_ended();
     }
 
     fn shut_down(&self) -> Result<usize, HostError> {
+        // Before anything is kept: what has ended may be in the place where that goes.
+        self.write_ended();
         let mut kept = 0;
         let mut failure = None;
         let instances: Vec<_> = self.instances().drain().collect();
@@ -436,6 +395,12 @@ impl InstanceHost for MicroVmHost {
             };
             let done = parked.and_then(|parked| {
                 if self.options.keep {
+                    if self.kept().is_some() {
+                        kept::put_file_aside(
+                            &self.options,
+                            "nothing went on from it, and another instance is kept",
+                        );
+                    }
                     kept::persist(&self.hypervisor, &self.options, &parked)
                 } else {
                     Ok(())

@@ -1,6 +1,5 @@
 //! What the state directory holds of an instance: its state of an earlier run, and states that were put aside.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use tracing::{info, warn};
@@ -12,7 +11,7 @@ use super::template::{Template, fingerprint, save_options};
 use crate::causes::causes;
 
 const INSTANCE_FILE: &str = "instance.snapshot";
-/// States that are put aside beside those that are there already; more would fill the disk with what nobody looks at.
+/// States that are put aside of each kind; more would fill the disk with what nobody looks at.
 const MOST_ASIDE: u32 = 16;
 
 /// The instance that an earlier run of the platform has kept, if it is still of use.
@@ -59,27 +58,19 @@ pub(super) fn put_file_aside(options: &MicroVmOptions, why: &str) {
     }
 }
 
-/// Writes what an instance knew where somebody can look at it. Without a state directory it ends here.
+/// Writes what an instance knew where somebody can look at it. Only with a state directory.
 pub(super) fn put_state_aside(
     hypervisor: &Hypervisor,
     options: &MicroVmOptions,
     parked: &ParkedVm,
     why: &str,
 ) {
-    if !options.keep {
-        warn!(
-            why,
-            "the state of an instance is lost; --state-dir keeps such states"
-        );
-        return;
-    }
     let path = options.dir.join(INSTANCE_FILE);
-    let Some(aside) = free_name(&path).filter(|(number, _)| *number <= MOST_ASIDE) else {
+    let Some(aside) = free_name(&path) else {
         let dir = options.dir.display();
         warn!(why, %dir, "the state of an instance is lost: {MOST_ASIDE} are aside already, remove those");
         return;
     };
-    let (_, aside) = aside;
     match write(hypervisor, options, parked, &aside) {
         Ok(()) => warn!(why, aside = %aside.display(), "the state of an instance is put aside"),
         Err(error) => {
@@ -89,14 +80,11 @@ pub(super) fn put_state_aside(
     }
 }
 
-/// Puts a file aside that is of no use here, but may be elsewhere.
+/// Puts a file aside that is of no use here, but may be elsewhere. When too many are aside already it replaces the last of them.
 pub(super) fn rename_aside(path: &Path, why: &str) {
-    let renamed = match free_name(path) {
-        Some((_, aside)) => std::fs::rename(path, &aside).map(|()| aside),
-        None => Err(io::Error::other("there is no name for it")),
-    };
-    match renamed {
-        Ok(aside) => warn!(
+    let aside = free_name(path).unwrap_or_else(|| name(path, MOST_ASIDE));
+    match std::fs::rename(path, &aside) {
+        Ok(()) => warn!(
             path = %path.display(),
             reason = why,
             aside = %aside.display(),
@@ -111,11 +99,15 @@ pub(super) fn rename_aside(path: &Path, why: &str) {
     }
 }
 
-/// The first free name for `path` put aside, and its number.
-fn free_name(path: &Path) -> Option<(u32, PathBuf)> {
-    (1..)
-        .map(|number| (number, path.with_extension(format!("unused-{number}"))))
-        .find(|(_, aside)| !aside.exists())
+/// The first free name for `path` put aside.
+fn free_name(path: &Path) -> Option<PathBuf> {
+    (1..=MOST_ASIDE)
+        .map(|number| name(path, number))
+        .find(|aside| !aside.exists())
+}
+
+fn name(path: &Path, number: u32) -> PathBuf {
+    path.with_extension(format!("unused-{number}"))
 }
 
 fn write(

@@ -1,5 +1,6 @@
 //! Instances as micro-VMs in this process.
 
+mod ended;
 mod host;
 mod kept;
 mod link;

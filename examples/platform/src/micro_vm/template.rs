@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use snapshot::{Fingerprint, FingerprintError, Host, Overwrite, SaveOptions, Snapshot, SnapshotId};
 use vmm_core::{
-    BootError, GenerationId, Hypervisor, MARK_SERVING, Mark, SaveError, SettleError, StateError, Vm,
+    BootError, GenerationId, Hypervisor, MARK_SERVING, Mark, Paused, SaveError, SettleError, StateError, Vm,
     VmConfig, VmError, VmHandle, VmState, WaitError,
 };
 
@@ -213,18 +213,24 @@ impl Template {
         boot: Duration,
         path: &Path,
     ) -> Result<Self, TemplateError> {
-        let paused = vm.pause()?;
-        let state = paused.save()?;
         let options = save_options(fingerprint(hypervisor, config, kernel)?)?;
-        let saved = snapshot::save(path, paused.memory(), &to_sections(&state)?, options);
+        let paused = vm.pause()?;
+        let saved = Self::write(&paused, options, path);
+        // Whatever came of that: it may have been booted for somebody.
         paused.resume()?;
-        saved?;
+        let state = Arc::new(saved?);
         let snapshot = Snapshot::open(path)?;
         Ok(Self {
             snapshot,
-            state: Arc::new(state),
+            state,
             boot,
         })
+    }
+
+    fn write(paused: &Paused<'_>, options: SaveOptions<'_>, path: &Path) -> Result<VmState, TemplateError> {
+        let state = paused.save()?;
+        snapshot::save(path, paused.memory(), &to_sections(&state)?, options)?;
+        Ok(state)
     }
 
     /// Opens the snapshot at `path` if it is of this kernel and configuration and this host can run it.

@@ -1,7 +1,7 @@
 //! What the program says, and that it does not depend on anybody reading that.
 
 use std::io::{PipeReader, PipeWriter, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -29,6 +29,11 @@ pub(crate) const TESTS: &[Test] = &[
     ),
 ];
 
+pub(crate) const TERMINAL_TESTS: &[Test] = &[(
+    "voice::on_a_terminal_there_are_colours_unless_nobody_wants_them",
+    on_a_terminal_there_are_colours_unless_nobody_wants_them,
+)];
+
 /// A pipe that takes nothing more, and that nobody reads.
 fn full_pipe() -> Result<(PipeReader, PipeWriter)> {
     let (reader, mut writer) = std::io::pipe()?;
@@ -40,12 +45,23 @@ fn full_pipe() -> Result<(PipeReader, PipeWriter)> {
     Ok((reader, writer))
 }
 
-/// `serve` on an address that is known without reading what it says.
-fn serve() -> Result<(Command, SocketAddr)> {
-    let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let mut command = program(&["serve", "--cooldown-ms", "1", "--listen", &addr.to_string()]);
+/// `serve` on a free port.
+fn serve() -> Command {
+    let mut command = program(&["serve", "--cooldown-ms", "1", "--listen", "127.0.0.1:0"]);
     command.stdin(Stdio::null()).env("RUST_LOG", "platform=info");
-    Ok((command, addr))
+    command
+}
+
+/// Waits until one of the lines says that it serves, and where.
+fn serving(lines: &mut impl Iterator<Item = String>) -> Result<SocketAddr> {
+    let line = lines
+        .find(|line| line.contains("serving"))
+        .context("it does not come to serve")?;
+    let (_, rest) = line
+        .split_once("127.0.0.1:")
+        .with_context(|| format!("no address in {line:?}"))?;
+    let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Ok(SocketAddr::from(([127, 0, 0, 1], port.parse()?)))
 }
 
 /// A program whose standard output goes where the test wants it; killed when dropped.
@@ -67,12 +83,9 @@ impl Mute {
     }
 
     /// It serves, goes to sleep and wakes again, and ends in order.
-    fn lives(mut self, stderr: ChildStderr, addr: SocketAddr) -> Result<()> {
+    fn lives(mut self, stderr: ChildStderr) -> Result<()> {
         let mut log = crate::process::lines(stderr);
-        ensure!(
-            log.any(|line| line.contains("serving")),
-            "it does not come to serve"
-        );
+        let addr = serving(&mut log)?;
         for count in 1..=100 {
             ensure!(get(addr, "/count")?.number()? == count);
         }
@@ -87,30 +100,25 @@ impl Mute {
 
 fn a_full_pipe_as_standard_output_stops_nothing() -> Result<()> {
     let (_reader, writer) = full_pipe()?;
-    let (mut command, addr) = serve()?;
-    let (mute, stderr) = Mute::spawn(command.stdout(writer))?;
-    mute.lives(stderr, addr)
+    let (mute, stderr) = Mute::spawn(serve().stdout(writer))?;
+    mute.lives(stderr)
 }
 
 fn a_closed_pipe_as_standard_output_stops_nothing() -> Result<()> {
     let (reader, writer) = full_pipe()?;
     drop(reader);
-    let (mut command, addr) = serve()?;
-    let (mute, stderr) = Mute::spawn(command.stdout(writer))?;
-    mute.lives(stderr, addr)
+    let (mute, stderr) = Mute::spawn(serve().stdout(writer))?;
+    mute.lives(stderr)
 }
 
 fn a_full_pipe_as_standard_error_stops_nothing() -> Result<()> {
     let (_reader, writer) = full_pipe()?;
-    let (mut command, addr) = serve()?;
+    let mut command = serve();
     command.env("RUST_LOG", "debug");
     let mut child = Mute(command.stdout(Stdio::piped()).stderr(writer).spawn()?);
     let stdout = child.0.stdout.take().context("its output is piped")?;
     let mut said = crate::process::lines(stdout);
-    ensure!(
-        said.any(|line| line.contains("serving")),
-        "it does not come to serve"
-    );
+    let addr = serving(&mut said)?;
     for count in 1..=20 {
         ensure!(get(addr, "/count")?.number()? == count);
     }
@@ -132,11 +140,16 @@ fn there_are_no_colours_but_on_a_terminal() -> Result<()> {
         !ended.stderr.contains('\x1b') && !ended.stdout.contains('\x1b'),
         "{ended:?}"
     );
-    if Command::new("script").arg("--version").output().is_err() {
-        eprintln!("script is not installed: not tried on a terminal");
-        return Ok(());
-    }
-    // On a terminal there are, unless the user has said that there shall be none.
+    Ok(())
+}
+
+/// What keeps this machine from running [`TERMINAL_TESTS`].
+pub(crate) fn lacking_terminal() -> Option<&'static str> {
+    let script = Command::new("script").arg("--version").output();
+    script.is_err().then_some("script is not installed")
+}
+
+fn on_a_terminal_there_are_colours_unless_nobody_wants_them() -> Result<()> {
     for (no_color, colours) in [("", true), ("1", false)] {
         let mut command = Command::new("script");
         let serve = format!("{} serve --listen 127.0.0.1:0", crate::process::PROGRAM);

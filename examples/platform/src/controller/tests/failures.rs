@@ -1,19 +1,14 @@
 //! Instances that die, do not start, or start when nobody waits any more.
 
-use std::io;
-use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use proxy_buffer::Backend;
 use scheduler::StartSource;
-use tokio::io::AsyncReadExt;
 
 use super::fake::Plan;
-use super::{Desk, PATIENCE, SERVICE};
+use super::{Desk, SERVICE};
 use crate::controller::{Activity, ControllerError};
-use crate::guest_stream::{Doors, Guest, SILENCE};
-use crate::host::GuestLink;
 
 #[tokio::test]
 async fn a_death_is_told_once_and_the_next_request_gets_a_new_instance() {
@@ -28,7 +23,7 @@ async fn a_death_is_told_once_and_the_next_request_gets_a_new_instance() {
     assert_eq!(format!("{:?}", next.link), "to 2");
     assert_eq!(
         desk.shut_down().await,
-        ["restore 1", "stop 1", "lost: triple fault", "restore 2"]
+        ["restore 1", "lost: triple fault", "stop 1", "restore 2"]
     );
 }
 
@@ -229,58 +224,16 @@ async fn an_instance_that_leaves_three_requests_in_a_row_unanswered_is_given_up(
         desk.shut_down().await,
         [
             "restore 1".to_owned(),
-            "give up 1: Wedged".to_owned(),
             format!("lost: {silent}"),
+            "give up 1: Wedged".to_owned(),
             "restore 2".to_owned(),
+            format!("lost: {never}"),
             "give up 2: NeverAnswered { in_a_row: 1 }".to_owned(),
-            format!("lost: {never}"),
             "restore 3".to_owned(),
-            "give up 3: NeverAnswered { in_a_row: 2 }".to_owned(),
             format!("lost: {never}"),
+            "give up 3: NeverAnswered { in_a_row: 2 }".to_owned(),
         ]
     );
-}
-
-/// A way to a guest that takes everything and says nothing, until the test lets go of its ends.
-#[derive(Debug, Default)]
-struct Silent(Mutex<Vec<UnixStream>>);
-
-impl GuestLink for Silent {
-    fn connect(&self) -> io::Result<UnixStream> {
-        let (ours, theirs) = UnixStream::pair()?;
-        self.0.lock().unwrap().push(theirs);
-        Ok(ours)
-    }
-}
-
-#[tokio::test]
-async fn connections_that_end_without_a_word_after_long_are_unanswered_requests() {
-    let desk = Desk::new(|config| config.cooldown = None);
-    let admitted = desk.admit().await.unwrap();
-    let link = Arc::new(Silent::default());
-    let guest = Guest {
-        link: Arc::clone(&link) as _,
-        service: SERVICE,
-        controller: Arc::clone(&desk.controller),
-        doors: Doors::new(8, 0, PATIENCE),
-    };
-    tokio::time::pause();
-    for wait in [SILENCE / 2, SILENCE] {
-        let mut streams = Vec::new();
-        for _ in 0..3 {
-            streams.push(guest.connect().await.unwrap());
-        }
-        tokio::time::advance(wait).await;
-        assert_eq!(desk.log().len(), 1, "{:?}", desk.log());
-        link.0.lock().unwrap().clear();
-        for mut stream in streams {
-            assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
-        }
-    }
-    tokio::time::resume();
-    desk.logged("give up 1: NeverAnswered { in_a_row: 1 }").await;
-    drop(admitted);
-    desk.shut_down().await;
 }
 
 #[tokio::test]
@@ -300,5 +253,71 @@ async fn an_instance_that_is_being_parked_is_not_given_up() {
     desk.controller.answer_timed_out(SERVICE, Duration::from_secs(60));
     desk.logged("give up 1: NeverAnswered { in_a_row: 1 }").await;
     drop(admitted);
+    desk.shut_down().await;
+}
+
+#[tokio::test]
+async fn nobody_waits_while_state_is_put_aside_but_the_end() {
+    let desk = Desk::new(|config| config.cooldown = None);
+    let (go, word) = mpsc::channel();
+    desk.fake.asides.lock().unwrap().push_back(Plan::Waits(word));
+    drop(desk.admit().await.unwrap());
+    for _ in 0..3 {
+        desk.controller.answer_timed_out(SERVICE, Duration::from_secs(60));
+    }
+    desk.logged("put aside").await;
+    let next = desk.admit().await.unwrap();
+    assert_eq!(format!("{:?}", next.link), "to 2");
+    drop(next);
+    desk.fake.note("ending");
+    let controller = Arc::clone(&desk.controller);
+    let settled = tokio::spawn(async move { controller.settle().await });
+    tokio::task::yield_now().await;
+    assert!(!settled.is_finished());
+    go.send(()).unwrap();
+    settled.await.unwrap();
+    let log = desk.shut_down().await;
+    assert_eq!(log[log.len() - 2..], ["ending", "put it aside"], "{log:?}");
+    // Whoever is held is told first.
+    assert!(log[1].starts_with("lost: "), "{log:?}");
+}
+
+#[tokio::test]
+async fn a_host_that_panics_while_giving_up_stops_nobody_else() {
+    let desk = Desk::new(|config| config.cooldown = None);
+    desk.fake.give_ups.lock().unwrap().push_back(Plan::Panics);
+    drop(desk.admit().await.unwrap());
+    for _ in 0..3 {
+        desk.controller.answer_timed_out(SERVICE, Duration::from_secs(60));
+    }
+    desk.logged("give up 1: NeverAnswered { in_a_row: 1 }").await;
+    let next = desk.admit().await.unwrap();
+    assert_eq!(format!("{:?}", next.link), "to 2");
+    drop(next);
+    desk.shut_down().await;
+}
+
+#[tokio::test]
+async fn an_instance_that_ended_while_it_was_parked_is_not_left_behind() {
+    let desk = Desk::new(|_| {});
+    desk.fake.parks_the_dead.store(true, Ordering::Relaxed);
+    for (instance, plan) in [(1, Plan::Waits as fn(_) -> _), (2, Plan::WaitsBusy)] {
+        let (go, word) = mpsc::channel();
+        desk.fake.parks.lock().unwrap().push_back(plan(word));
+        drop(desk.admit().await.unwrap());
+        desk.logged(&format!("park {instance}")).await;
+        desk.fake.die("triple fault");
+        desk.until(|status| status.deaths == instance).await;
+        // That was too early: it was in the hands of who parked it.
+        desk.fake.note(format!("died {instance}"));
+        go.send(()).unwrap();
+        let stopped = |log: &[String]| {
+            let died = log.iter().position(|entry| *entry == format!("died {instance}"));
+            log[died.unwrap()..].contains(&format!("stop {instance}"))
+        };
+        desk.until_log(stopped).await;
+    }
+    let status = *desk.status.borrow();
+    assert_eq!((status.parks, status.activity), (0, Activity::Asleep));
     desk.shut_down().await;
 }

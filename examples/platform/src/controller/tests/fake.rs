@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub(super) enum Plan {
     Busy,
     /// Goes well, or badly if the sender is dropped, once it is told.
     Waits(mpsc::Receiver<()>),
+    /// Parking only: the instance is not quiet, once it is told.
+    WaitsBusy(mpsc::Receiver<()>),
     Panics,
 }
 
@@ -35,7 +38,13 @@ pub(super) struct Fake {
     pub(super) parks: Mutex<VecDeque<Plan>>,
     /// How long ago something happened at the gate, for each refusal to close it.
     pub(super) refusals: Mutex<VecDeque<Duration>>,
+    pub(super) give_ups: Mutex<VecDeque<Plan>>,
+    pub(super) asides: Mutex<VecDeque<Plan>>,
     pub(super) awake: Mutex<HashMap<InstanceId, oneshot::Sender<String>>>,
+    /// One that is in the hands of who parks it.
+    parking: Mutex<Option<(InstanceId, oneshot::Sender<String>)>>,
+    /// Parks go well even if the instance dies meanwhile.
+    pub(super) parks_the_dead: AtomicBool,
     /// Instances with a command under way.
     commanded: Mutex<HashSet<InstanceId>>,
 }
@@ -71,7 +80,11 @@ impl Fake {
             boots: Mutex::default(),
             parks: Mutex::default(),
             refusals: Mutex::default(),
+            give_ups: Mutex::default(),
+            asides: Mutex::default(),
             awake: Mutex::default(),
+            parking: Mutex::default(),
+            parks_the_dead: AtomicBool::new(false),
             commanded: Mutex::default(),
         })
     }
@@ -87,11 +100,15 @@ impl Fake {
     /// The instance that is awake dies, if one is.
     pub(super) fn die(&self, reason: &str) {
         let mut awake = self.awake.lock().unwrap();
-        let Some(&instance) = awake.keys().next() else {
-            return;
+        let instance = awake.keys().next().copied();
+        let death = match instance {
+            Some(instance) => awake.remove(&instance),
+            None => self.parking.lock().unwrap().take().map(|(_, death)| death),
         };
-        // The controller may have stopped listening.
-        let _ = awake.remove(&instance).unwrap().send(reason.to_owned());
+        if let Some(death) = death {
+            // The controller may have stopped listening.
+            let _ = death.send(reason.to_owned());
+        }
     }
 
     /// Does what is planned for a command, of which an instance has one at a time.
@@ -121,6 +138,10 @@ impl Fake {
             Some(Plan::Waits(word)) => word
                 .recv()
                 .map(|()| true)
+                .map_err(|_| fail("nobody let it go on")),
+            Some(Plan::WaitsBusy(word)) => word
+                .recv()
+                .map(|()| false)
                 .map_err(|_| fail("nobody let it go on")),
             Some(Plan::Panics) => panic!("as planned"),
         };
@@ -154,8 +175,13 @@ impl InstanceHost for Fake {
     }
 
     fn park(&self, instance: InstanceId, mode: ParkMode) -> Result<Parked, HostError> {
-        let quiet = self.command("park", instance, &self.parks)?;
+        let death = self.awake.lock().unwrap().remove(&instance);
+        *self.parking.lock().unwrap() = death.map(|death| (instance, death));
+        let quiet = self.command("park", instance, &self.parks);
+        let alive = self.parking.lock().unwrap().take();
+        let quiet = quiet?;
         if !quiet && mode == ParkMode::IfQuiet {
+            self.awake.lock().unwrap().extend(alive);
             return Ok(Parked::Busy);
         }
         let asleep = Parked::Asleep {
@@ -169,12 +195,10 @@ impl InstanceHost for Fake {
             fate: Fate::Lost,
             source: "it is dead".into(),
         };
-        self.awake
-            .lock()
-            .unwrap()
-            .remove(&instance)
-            .map(|_| asleep)
-            .ok_or_else(dead)
+        if alive.is_some() || self.parks_the_dead.load(Ordering::Relaxed) {
+            return Ok(asleep);
+        }
+        Err(dead())
     }
 
     fn stop(&self, instance: InstanceId) {
@@ -185,6 +209,18 @@ impl InstanceHost for Fake {
     fn give_up(&self, instance: InstanceId, verdict: Verdict) {
         self.note(format!("give up {instance}: {verdict:?}"));
         self.awake.lock().unwrap().remove(&instance);
+        if let Some(Plan::Panics) = self.give_ups.lock().unwrap().pop_front() {
+            panic!("as planned");
+        }
+    }
+
+    fn put_aside(&self) {
+        let plan = self.asides.lock().unwrap().pop_front();
+        if let Some(Plan::Waits(word)) = plan {
+            self.note("put aside");
+            word.recv().unwrap();
+            self.note("put it aside");
+        }
     }
 
     fn shut_down(&self) -> Result<usize, HostError> {

@@ -95,13 +95,14 @@ impl Desk {
 
     /// Waits until `entry` is in the log.
     async fn logged(&self, entry: &str) {
+        self.until_log(|log| log.iter().any(|noted| noted == entry)).await;
+    }
+
+    /// Waits until the log is as `is_it` wants it.
+    async fn until_log(&self, is_it: impl Fn(&[String]) -> bool) {
         let mut log = self.fake.log();
-        let waited = timeout(
-            PATIENCE,
-            log.wait_for(|log| log.iter().any(|noted| noted == entry)),
-        )
-        .await;
-        assert!(waited.is_ok(), "no {entry:?} in {:?}", self.log());
+        let waited = timeout(PATIENCE, log.wait_for(|log| is_it(log))).await.map(drop);
+        assert!(waited.is_ok(), "{:?}", self.log());
     }
 
     fn log(&self) -> Vec<String> {
