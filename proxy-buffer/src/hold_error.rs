@@ -204,9 +204,10 @@ impl fmt::Display for RequestPart {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Asked {
-    /// At least one whole HTTP/1 request: head and body, as far as its framing tells.
+    /// At least one whole HTTP/1 request: head and body, with an end that no server takes for another.
     Request,
-    /// Any bytes else: a raw stream, something that is not HTTP/1, or a part of a request. The target may wait for more.
+    /// Any bytes else: a raw stream, something that is not HTTP/1, a part of a request, or one that servers read in different ways
+    /// (line ends without a carriage return, two framings, fields that are none). The target may wait for more.
     Bytes,
 }
 

@@ -90,7 +90,7 @@ impl Conversation {
         !self.server_ended && (self.answers.is_open() || awaited > 0)
     }
 
-    /// Whether a whole request has no whole answer.
+    /// Whether a whole request has no whole answer: whole however a server reads it.
     fn asked(&self) -> Asked {
         let whole = self.owed.len().saturating_sub(self.unfinished());
         match self
@@ -99,8 +99,8 @@ impl Conversation {
             .take(whole)
             .any(|owed| matches!(owed, Owed::Request(_)))
         {
-            true => Asked::Request,
-            false => Asked::Bytes,
+            true if self.requests.is_clear() => Asked::Request,
+            _ => Asked::Bytes,
         }
     }
 

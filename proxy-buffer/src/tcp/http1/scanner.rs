@@ -81,6 +81,7 @@ pub(super) struct Scanner {
     line: Vec<u8>,
     /// The client may keep its body back until it is told to go on.
     hesitates: bool,
+    clear: bool,
 }
 
 impl Scanner {
@@ -90,6 +91,7 @@ impl Scanner {
             part: Part::Start,
             line: Vec::new(),
             hesitates: false,
+            clear: true,
         }
     }
 
@@ -117,8 +119,14 @@ impl Scanner {
         self.is_open() && matches!(self.part, Part::Start | Part::Fields(..))
     }
 
+    /// Whether all so far was such that nobody can read it in another way: a server may wait for more where this found an end.
+    pub(super) const fn is_clear(&self) -> bool {
+        self.clear
+    }
+
     /// Reads no message any more.
     pub(super) fn stop(&mut self) {
+        self.clear &= !self.is_open();
         self.part = Part::Foreign;
         self.line = Vec::new();
         self.hesitates = false;
@@ -165,6 +173,7 @@ impl Scanner {
                     };
                     if found == Found::Foreign {
                         self.stop();
+                        self.clear = false;
                     }
                     return Some(found);
                 }
@@ -184,6 +193,9 @@ impl Scanner {
         };
         let (line, rest) = bytes.split_at(end);
         *bytes = rest.get(1..).unwrap_or_default();
+        // One that is too long to be kept may have ended rightly.
+        let last = line.last().or_else(|| self.line.last());
+        self.clear &= last == Some(&b'\r') || (line.is_empty() && self.line.len() == LINE_BYTES);
         // However it is cut, no more of it is looked at.
         let line = line.get(..LINE_BYTES).unwrap_or(line);
         if self.line.is_empty() {
@@ -220,6 +232,7 @@ impl Scanner {
                 let Some(framing) = framing.with(line) else {
                     return Some(Found::Foreign);
                 };
+                self.clear &= is_field(line) && !framing.is_double();
                 self.part = Part::Fields(start, framing);
                 None
             }
@@ -269,6 +282,11 @@ impl Framing {
         Some(self)
     }
 
+    /// Some take the length, others the coding (RFC 9112, section 6.3).
+    const fn is_double(self) -> bool {
+        self.length.is_some() && self.coding.is_some()
+    }
+
     /// RFC 9112, section 6.3.
     fn body(self, side: Side) -> Option<Body> {
         match (self.coding, self.length, side) {
@@ -280,6 +298,15 @@ impl Framing {
             (None, None, Side::Server) => Some(Body::UntilEnd),
         }
     }
+}
+
+/// Whether nobody takes this line for another field, or for two (RFC 9112, sections 2.2 and 5.1).
+fn is_field(line: &[u8]) -> bool {
+    let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+    name.len() < line.len()
+        && !name.is_empty()
+        && name.iter().all(|byte| is_token(*byte))
+        && !line.contains(&b'\r')
 }
 
 /// Skips up to `left` bytes and says how many are left then.

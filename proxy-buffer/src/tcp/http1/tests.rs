@@ -269,13 +269,31 @@ fn an_answer_that_comes_before_its_request_is_complete_is_not_owed_again() {
 
 #[test]
 fn only_who_has_asked_with_a_whole_request_may_blame_the_server() {
-    let cases: [(&[u8], _); 7] = [
+    let long = format!("GET / HTTP/1.1\r\nCookie: {}\r\n\r\n", "x".repeat(5000));
+    let cases: [(&[u8], _); 14] = [
+        (long.as_bytes(), Asked::Request),
         (b"GET / HTTP/1.1\r\n\r\n", Asked::Request),
         (b"PUT / HTTP/1.1\r\nContent-Length: 2\r\n\r\nab", Asked::Request),
         (b"GET / HTTP/1.1\r\n\r\nGET / HT", Asked::Request),
         (b"PUT / HTTP/1.1\r\nContent-Length: 2\r\n\r\na", Asked::Bytes),
         (b"GET / HTTP/1.1\r\n", Asked::Bytes),
         (b"\x16\x03\x01 hello", Asked::Bytes),
+        // Some wait for a line end, others for a body.
+        (b"GET / HTTP/1.1\nHost: a\n\n", Asked::Bytes),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\n", Asked::Bytes),
+        (
+            b"GET / HTTP/1.1\r\nTransfer-Encoding : chunked\r\n\r\n",
+            Asked::Bytes,
+        ),
+        (b"GET / HTTP/1.1\r\nX: a\rContent-Length: 9\r\n\r\n", Asked::Bytes),
+        (
+            b"GET / HTTP/1.1\r\nX: a\r\n Content-Length: 9\r\n\r\n",
+            Asked::Bytes,
+        ),
+        (
+            b"PUT / HTTP/1.1\r\nContent-Length: 50\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            Asked::Bytes,
+        ),
         (
             b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n",
             Asked::Bytes,
