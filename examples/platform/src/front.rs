@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proxy_buffer::{
-    ActivateError, Activator, Epoch, HoldError, Observer, ParkPermit, Party, TargetHandle, TargetState,
+    ActivateError, Activator, Asked, Epoch, HoldError, Observer, ParkPermit, Party, TargetHandle, TargetState,
 };
 use scheduler::ServiceId;
 use tracing::warn;
 
 use crate::controller::{ClosedGate, Controller, ControllerError, ParkGate};
 use crate::guest_stream::{Doors, Guest};
+
+/// A connection that ends so long after its request was not ended by a guest that works: a link gives up one that takes nothing
+/// after 25.4 s.
+pub(crate) const SILENCE: Duration = Duration::from_secs(25);
 
 /// Wakes services through the controller.
 pub(crate) struct ServiceActivator {
@@ -58,14 +62,20 @@ impl Observer<ServiceId> for ServiceObserver {
     }
 
     fn refused(&self, service: &ServiceId, why: &HoldError, _: Duration) {
-        if let HoldError::AnswerTimeOver {
-            waiting_for: Party::Target,
-            waited,
-            ..
-        } = why
-        {
-            self.controller.answer_timed_out(*service, *waited);
-        }
+        // After anything but a whole request a guest that works may wait for more.
+        let waited = match why {
+            HoldError::AnswerTimeOver {
+                waiting_for: Party::Target,
+                asked: Asked::Request,
+                waited,
+            } => *waited,
+            HoldError::BackendClosed {
+                asked: Asked::Request,
+                waited,
+            } if *waited >= SILENCE => *waited,
+            _ => return,
+        };
+        self.controller.answer_timed_out(*service, waited);
     }
 
     fn activation_cancelled(&self, service: &ServiceId, _: Epoch, _: Duration) {

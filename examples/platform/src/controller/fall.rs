@@ -105,7 +105,11 @@ impl Controller {
             ),
         }
         service.vitals.clock.gave_up();
-        // First of all: what comes from now on is held for the next instance.
+        service.board.update(|status| {
+            status.activity = Activity::Asleep;
+            status.deaths += 1;
+        });
+        // Before the host: what comes from now on is held for the next instance.
         if let Some(gate) = service.gate() {
             gate.lost(reason);
         }
@@ -113,10 +117,6 @@ impl Controller {
             Fallen::Dead => service.host.stop(instance),
             Fallen::Silent(verdict) => service.host.give_up(instance, verdict),
         }
-        service.board.update(|status| {
-            status.activity = Activity::Asleep;
-            status.deaths += 1;
-        });
         self.put_aside(service);
     }
 

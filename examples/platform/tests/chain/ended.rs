@@ -33,7 +33,7 @@ pub(crate) const TESTS: &[Test] = &[
 
 const PORT: u16 = 80;
 
-fn host(dir: &Path, keep: bool) -> Result<MicroVmHost> {
+fn open(dir: &Path, keep: bool) -> Result<MicroVmHost> {
     let net = UserNetConfig::default().spare(PORT, 1);
     let options = MicroVmOptions {
         vm: VmConfig::default().memory_bytes(32 << 20).net(Some(net)),
@@ -62,7 +62,7 @@ fn files(dir: &Path, stem: &str) -> Result<Vec<String>> {
 
 fn a_wedged_instance_is_out_at_once_and_put_aside_later() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let host = host(dir.path(), true)?;
+    let host = open(dir.path(), true)?;
     let wedged = host.restore(InstanceId(1))?;
     host.give_up(InstanceId(1), Verdict::Wedged);
     ensure!(
@@ -85,7 +85,7 @@ fn a_wedged_instance_is_out_at_once_and_put_aside_later() -> Result<()> {
 
 fn of_a_wedged_instance_nothing_is_saved_without_a_place_for_it() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let host = host(dir.path(), false)?;
+    let host = open(dir.path(), false)?;
     let _wedged = host.restore(InstanceId(1))?;
     host.give_up(InstanceId(1), Verdict::Wedged);
     host.put_aside();
@@ -95,13 +95,13 @@ fn of_a_wedged_instance_nothing_is_saved_without_a_place_for_it() -> Result<()> 
 
 fn what_an_earlier_run_has_kept_stays_until_something_goes_on_from_it() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let kept = host(dir.path(), true)?;
+    let kept = open(dir.path(), true)?;
     kept.restore(InstanceId(1))?;
     ensure!(kept.shut_down()? == 1);
     let file = fs::read(dir.path().join("instance.snapshot"))?;
 
     // One that lacked something and was ended before it had taken anything, and one that was booted then.
-    let host = self::host(dir.path(), true)?;
+    let host = open(dir.path(), true)?;
     host.stop(InstanceId(1));
     host.give_up(InstanceId(1), Verdict::NeverAnswered { in_a_row: 1 });
     ensure!(files(dir.path(), "instance")? == ["instance.snapshot"]);
@@ -111,7 +111,7 @@ fn what_an_earlier_run_has_kept_stays_until_something_goes_on_from_it() -> Resul
     ensure!(files(dir.path(), "instance")? == ["instance.snapshot", "instance.unused-1"]);
     ensure!(fs::read(dir.path().join("instance.unused-1"))? == file);
 
-    let host = self::host(dir.path(), true)?;
+    let host = open(dir.path(), true)?;
     host.restore(InstanceId(1))?;
     host.stop(InstanceId(1));
     ensure!(files(dir.path(), "instance")? == ["instance.unused-1", "instance.unused-2"]);
@@ -121,7 +121,7 @@ fn what_an_earlier_run_has_kept_stays_until_something_goes_on_from_it() -> Resul
 fn snapshots_that_do_not_answer_do_not_pile_up() -> Result<()> {
     for keep in [true, false] {
         let dir = tempfile::tempdir()?;
-        let host = host(dir.path(), keep)?;
+        let host = open(dir.path(), keep)?;
         let mut boots = 0;
         for in_a_row in 1..=20 {
             let instance = InstanceId(u64::from(in_a_row));
@@ -138,7 +138,7 @@ fn snapshots_that_do_not_answer_do_not_pile_up() -> Result<()> {
     }
     // However many there are already.
     let dir = tempfile::tempdir()?;
-    let host = host(dir.path(), true)?;
+    let host = open(dir.path(), true)?;
     for number in 1..=16 {
         fs::write(dir.path().join(format!("template.unused-{number}")), "")?;
     }

@@ -45,26 +45,34 @@ pub(super) struct Fake {
     parking: Mutex<Option<(InstanceId, oneshot::Sender<String>)>>,
     /// Parks go well even if the instance dies meanwhile.
     pub(super) parks_the_dead: AtomicBool,
+    /// Instances that are started take what comes and say nothing.
+    pub(super) silent: AtomicBool,
     /// Instances with a command under way.
     commanded: Mutex<HashSet<InstanceId>>,
 }
 
 /// The way to a fake instance, which its `Debug` names.
-struct Link(InstanceId);
+struct Link {
+    instance: InstanceId,
+    silent: bool,
+}
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "to {}", self.0)
+        write!(f, "to {}", self.instance)
     }
 }
 
 impl GuestLink for Link {
     fn connect(&self) -> io::Result<UnixStream> {
         let (ours, mut theirs) = UnixStream::pair()?;
+        let silent = self.silent;
         // Ends with the connection.
         std::thread::spawn(move || {
             while let Ok(1..) = theirs.read(&mut [0; 4096]) {
-                theirs.write_all(ANSWER.as_bytes())?;
+                if !silent {
+                    theirs.write_all(ANSWER.as_bytes())?;
+                }
             }
             Ok::<_, io::Error>(())
         });
@@ -85,6 +93,7 @@ impl Fake {
             awake: Mutex::default(),
             parking: Mutex::default(),
             parks_the_dead: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
             commanded: Mutex::default(),
         })
     }
@@ -155,7 +164,10 @@ impl Fake {
         awake.insert(instance, death);
         assert!(awake.len() == 1, "{:?} are awake", awake.keys());
         Started {
-            link: Arc::new(Link(instance)),
+            link: Arc::new(Link {
+                instance,
+                silent: self.silent.load(Ordering::Relaxed),
+            }),
             died,
             load: Duration::ZERO,
             restore: Duration::ZERO,
