@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use snapshot::{CompactImage, PageRuns, RamImage, Section, SectionKind};
-use vm_memory::{FileOffset, GuestAddress};
+use vm_memory::GuestAddress;
 use vmm_core::{
-    DetachedStreams, GenerationId, Hypervisor, ImageRegion, MARK_RESUMED, MARK_SERVING, MemoryImage, Restore,
-    Spare, StateSection, UserNetConfig, Vm, VmConfig, VmState,
+    DetachedStreams, GenerationId, Hypervisor, MARK_RESUMED, MARK_SERVING, MemoryImage, Restore,
+    StateSection, UserNetConfig, Vm, VmConfig, VmState,
 };
 
 /// Memory of the guest; what the platform gives it by default.
@@ -17,8 +17,8 @@ const GUEST_PORT: u16 = 80;
 /// Connections the platform keeps open ahead by default; they are part of the saved state.
 const SPARES: usize = 2;
 const BOOT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Looks, one a millisecond, before a guest that never rests is an error.
-const SETTLE_LOOKS: u32 = 1000;
+/// A guest that does not rest for so long is an error.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// GPA ranges: first byte, bytes.
 type Ranges = Vec<(GuestAddress, u64)>;
@@ -43,17 +43,10 @@ impl Subject {
     /// The configuration of the guest. It is told to write mark 5 as the first thing after a restore.
     #[must_use]
     pub fn config() -> VmConfig {
-        let spares = vec![Spare {
-            port: GUEST_PORT,
-            count: SPARES,
-        }];
         VmConfig::default()
             .memory_bytes(MEMORY_BYTES)
             .cmdline("resume_mark")
-            .net(Some(UserNetConfig {
-                spares,
-                ..UserNetConfig::default()
-            }))
+            .net(Some(UserNetConfig::default().spare(GUEST_PORT, SPARES)))
     }
 
     /// Boots the guest, waits until it serves and rests, and saves it.
@@ -178,15 +171,9 @@ impl Subject {
 /// The image is damaged by an absorption that failed.
 pub fn mappable(image: &RamImage) -> anyhow::Result<MemoryImage> {
     let memory = image.memory()?;
-    let regions = memory.regions.iter().map(|region| ImageRegion {
-        gpa: region.gpa,
-        len_bytes: region.len_bytes,
-        file: FileOffset::from_arc(Arc::clone(&memory.file), region.file_offset),
-    });
-    Ok(MemoryImage {
-        regions: regions.collect(),
-        populate: Vec::new(),
-    })
+    let regions = memory.regions.iter();
+    let regions = regions.map(|region| (region.gpa, region.len_bytes, region.file_offset));
+    Ok(MemoryImage::of_file(&memory.file, regions))
 }
 
 /// Boots the guest and lets it come to rest, its spare connections open.
@@ -197,26 +184,17 @@ fn boot_until_quiet(hypervisor: &Hypervisor, config: &VmConfig) -> anyhow::Resul
     handle
         .wait_mark(MARK_SERVING, BOOT_TIMEOUT)
         .with_context(|| format!("the guest printed {:?}", handle.serial_text()))?;
-    if let Some(net) = vm.net() {
-        net.refill_spares();
-    }
     settle(&mut vm)?;
     Ok(vm)
 }
 
 /// Waits until the guest is quiet and its spare connections are open.
 fn settle(vm: &mut Vm) -> anyhow::Result<()> {
-    let net = vm.net().cloned().context("the VM has no network link")?;
-    for _ in 0..SETTLE_LOOKS {
-        let paused = vm.pause()?;
-        let rests = paused.is_quiet()? && net.spares_ready();
-        paused.resume()?;
-        if rests {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    anyhow::bail!("the guest is not quiet {SETTLE_LOOKS} ms after it began to serve")
+    anyhow::ensure!(
+        vm.settle(SETTLE_TIMEOUT)?,
+        "the guest is not quiet {SETTLE_TIMEOUT:?} after it began to serve"
+    );
+    Ok(())
 }
 
 /// What KVM lacks here, if it cannot be used.

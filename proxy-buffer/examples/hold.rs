@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use proxy_buffer::{
-    ActivateError, Activator, Limits, Observer, Proxy, TargetHandle, TcpBackend, TcpOptions, http1_refusal,
+    ActivateError, Activator, Limits, Observer, Protocol, Proxy, TargetHandle, TcpBackend, TcpOptions,
+    http1_refusal,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -84,6 +85,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let addr = listener.local_addr()?;
     let options = TcpOptions {
+        protocol: Protocol::Http1,
         refusal: http1_refusal,
         ..TcpOptions::default()
     };

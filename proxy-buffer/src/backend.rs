@@ -13,6 +13,8 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
 
 /// An awake target. Cloned for every connection, so it is a handle, not the thing itself.
+///
+/// It is cloned and dropped while its target is locked: both must be quick and must not panic.
 pub trait Backend: Clone + Send + Sync + 'static {
     /// The connection it gives.
     type Stream: Stream;
@@ -20,7 +22,11 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Opens one connection.
     ///
     /// # Errors
-    /// The client that wanted it is refused with [`HoldError::ConnectFailed`](crate::HoldError::ConnectFailed).
+    /// The client that wanted it is refused: with [`HoldError::ConnectRefused`](crate::HoldError::ConnectRefused) if the
+    /// error, or one that caused it, says that there is no room (refused, reset, no descriptor, port or memory left,
+    /// [`QuotaExceeded`](io::ErrorKind::QuotaExceeded), [`ResourceBusy`](io::ErrorKind::ResourceBusy),
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock)), and with
+    /// [`HoldError::ConnectFailed`](crate::HoldError::ConnectFailed) otherwise.
     ///
     /// # Cancel safety
     /// The future is dropped after [`Limits::connect_time`](crate::Limits::connect_time) or when the proxy drains.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::{ByteScope, HoldError};
+use crate::{HoldError, LimitScope};
 
 /// Counts reserved bytes against a limit.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl Budget {
             })
             .map(|_| ())
             .map_err(|held_bytes| HoldError::BytesFull {
-                scope: ByteScope::Proxy,
+                scope: LimitScope::Proxy,
                 wanted_bytes,
                 held_bytes,
                 limit_bytes: self.limit_bytes,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::{Activator, Epoch, signal::Lineage, target::Target};
 
-/// From a client's bytes until the backend has answered. While one exists the target is busy and cannot be parked.
+/// While the backend has something to do: an answer is owed, or bytes are on their way. While one exists the target is busy
+/// and cannot be parked.
 pub(crate) struct Exchange<A: Activator> {
     target: Arc<Target<A>>,
     epoch: Epoch,

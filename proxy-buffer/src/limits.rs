@@ -5,12 +5,14 @@ use std::time::Duration;
 /// Bounds on what the proxy holds for targets that are not awake, and on how long a connection may stand still. `Default`
 /// suits one host with some thousand targets.
 ///
-/// Every field is checked by [`Proxy::new`](crate::Proxy::new): zero would refuse everything and is an error.
+/// Every field is checked by [`Proxy::new`](crate::Proxy::new): zero would refuse everything and is an error, but for
+/// [`silence_time`](Self::silence_time).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections that may wait at one target's gate; the next is refused. Default 1,024.
     pub held_connections: usize,
-    /// Bytes held of one waiting connection; at this limit the proxy stops reading from it. Default 64 KiB.
+    /// Bytes held of one waiting connection; at this limit the proxy stops reading from it. With
+    /// [`Protocol::Http1`](crate::Protocol::Http1) also the longest head that a target is woken for. Default 64 KiB.
     pub held_bytes_per_connection: usize,
     /// Bytes held of all connections that wait at one gate. Default 8 MiB.
     pub held_bytes_per_target: usize,
@@ -20,16 +22,37 @@ pub struct Limits {
     pub hold_time: Duration,
     /// How long a connect to an awake backend may take. Default 5 s.
     pub connect_time: Duration,
-    /// How long an answer that is owed may make no progress: no byte from the backend, and none taken by the client.
-    /// Default 60 s.
+    /// How long an answer that is owed may make no progress: no byte from the backend, and none taken by the client; also how
+    /// long the backend may not take a request that is there for it. Then [`HoldError::AnswerTimeOver`]: the client is
+    /// refused, or reset if its answer has begun. Default 60 s.
+    ///
+    /// This and the next two apply to listeners that carry [`Protocol::Http1`], and none of them while a connection is
+    /// held at the gate: that has its own limit.
+    ///
+    /// [`HoldError::AnswerTimeOver`]: crate::HoldError::AnswerTimeOver
+    /// [`Protocol::Http1`]: crate::Protocol::Http1
     pub answer_time: Duration,
-    /// The same, once the client has sent its end: it may still read its answer, but may also be gone. Default 5 s.
+    /// The same, once the client has sent its end: it may still read its answer, but may also be gone. Counted from that
+    /// end at the earliest, and also when no answer is owed but the backend does not end the connection in turn. Then
+    /// [`HoldError::Abandoned`](crate::HoldError::Abandoned). Default 5 s.
     pub abandoned_time: Duration,
     /// How long the head of a request may take from its first byte to its last, and how long a body may pause between
-    /// two bytes. Default 30 s.
+    /// two bytes; while the backend owes an answer or does not take the request, neither counts. Then
+    /// [`HoldError::RequestTimeOver`](crate::HoldError::RequestTimeOver). Default 30 s.
     pub request_time: Duration,
-    /// Client connections open to one target, quiet ones included. Default 16,384.
+    /// Client connections open to one target, quiet ones included. At this limit the connection that has been silent for
+    /// longest is closed to make room, as web servers do: one that has not said anything yet, or one that carries
+    /// [`Protocol::Http1`](crate::Protocol::Http1) and is between two requests. When there is none, newcomers wait in the
+    /// listener's backlog for a connection to end or to fall silent. When none has for [`hold_time`](Self::hold_time), they
+    /// are refused until one does. Default 16,384.
     pub connections_per_target: usize,
+    /// The same for all targets together. A connection takes one descriptor, and the backend's stream at least one more: at
+    /// most a third of the descriptors that the process may have is a good value, less what it needs for other things.
+    /// Default 65,536.
+    pub connections_total: usize,
+    /// How long a connection is spared that has just fallen silent, so that one which has connected but not spoken yet is
+    /// not closed for the next; a newcomer waits as long for its place. May be zero. Default 100 ms.
+    pub silence_time: Duration,
 }
 
 impl Default for Limits {
@@ -45,6 +68,8 @@ impl Default for Limits {
             abandoned_time: Duration::from_secs(5),
             request_time: Duration::from_secs(30),
             connections_per_target: 16 * 1024,
+            connections_total: 64 * 1024,
+            silence_time: Duration::from_millis(100),
         }
     }
 }
@@ -61,6 +86,7 @@ impl Limits {
             ("abandoned_time", self.abandoned_time.is_zero()),
             ("request_time", self.request_time.is_zero()),
             ("connections_per_target", self.connections_per_target == 0),
+            ("connections_total", self.connections_total == 0),
         ];
         if let Some((field, _)) = zero.into_iter().find(|(_, is_zero)| *is_zero) {
             return Err(InvalidLimits::Zero { field });
@@ -128,7 +154,8 @@ mod tests {
 
     #[test]
     fn a_zero_limit_is_named() {
-        let zeroes: [(&str, fn(&mut Limits) -> &mut Duration); 5] = [
+        type Time = fn(&mut Limits) -> &mut Duration;
+        let zeroes: [(&str, Time); 5] = [
             ("hold_time", |limits| &mut limits.hold_time),
             ("connect_time", |limits| &mut limits.connect_time),
             ("answer_time", |limits| &mut limits.answer_time),

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, Instant},
 };
 
@@ -12,6 +13,8 @@ use crate::{ActivateError, Epoch, HoldError};
 /// The calls for one target come in the order of the events, because all but those about connections and accepting are
 /// made while the target is locked. So they must be short (count, or send into a channel) and must not call that target's
 /// [`TargetHandle`](crate::TargetHandle).
+///
+/// A panic in one of them goes no further: the panic hook reports it, and the proxy goes on as if it had returned.
 pub trait Observer<K>: Send + Sync + 'static {
     /// A client connected to `key`'s listener.
     fn connection_opened(&self, key: &K) {
@@ -33,7 +36,8 @@ pub trait Observer<K>: Send + Sync + 'static {
         let _ = (key, waited);
     }
 
-    /// A client was turned away; `waited` is zero if it was never held.
+    /// A client was turned away, or its answer was broken off; `waited` is zero if it was never held. All causes of `why` are
+    /// its [source](std::error::Error::source).
     fn refused(&self, key: &K, why: &HoldError, waited: Duration) {
         let _ = (key, why, waited);
     }
@@ -83,10 +87,33 @@ pub trait Observer<K>: Send + Sync + 'static {
         let _ = key;
     }
 
-    /// The listener of `key` could not accept; it tries again after a pause.
+    /// A client connection on which nothing was under way is closed, because the limit on connections is reached and another
+    /// wants its place.
+    fn made_room(&self, key: &K) {
+        let _ = key;
+    }
+
+    /// The listener of `key` cannot accept; it tries again after pauses, of 20 ms at first and 1 s in the end. It says so at
+    /// most once a second.
     fn accept_failed(&self, key: &K, error: &io::Error) {
         let _ = (key, error);
     }
 }
 
 impl<K> Observer<K> for () {}
+
+/// An observer whose panics harm nobody: what it is told of may be half done, under a lock.
+pub(crate) struct Herald<K>(Box<dyn Observer<K>>);
+
+impl<K: 'static> Herald<K> {
+    pub(crate) fn new(observer: impl Observer<K>) -> Self {
+        Self(Box::new(observer))
+    }
+
+    pub(crate) fn tell(&self, event: impl FnOnce(&dyn Observer<K>)) {
+        // What the observer holds is its own affair; nothing of the proxy's is changed in there.
+        let told = catch_unwind(AssertUnwindSafe(|| event(&*self.0)));
+        // The panic hook has reported it.
+        let _ = told;
+    }
+}

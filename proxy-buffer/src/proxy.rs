@@ -7,13 +7,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, runtime::Handle};
+use tokio::{net::TcpListener, runtime::Handle, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Activator, InvalidLimits, Limits, Observer, Stream, TargetHandle, TcpOptions,
     budget::Budget,
     drain::{self, DrainReport, Tally},
+    observe::Herald,
+    seats::Seats,
     signal::Stage,
     target::Target,
     tcp,
@@ -24,9 +26,12 @@ use crate::{
 pub(crate) struct Shared<A: Activator> {
     pub(crate) limits: Limits,
     pub(crate) activator: A,
-    pub(crate) observer: Box<dyn Observer<A::Key>>,
+    pub(crate) observer: Herald<A::Key>,
     pub(crate) clock: Clock,
     pub(crate) budget: Arc<Budget>,
+    pub(crate) seats: Arc<Seats>,
+    /// Connections without a seat that may be dealt with at the same time.
+    pub(crate) lobby: Arc<Semaphore>,
     pub(crate) runtime: Handle,
     /// Every task of the proxy.
     pub(crate) tracker: TaskTracker,
@@ -60,12 +65,15 @@ impl<A: Activator> Proxy<A> {
     /// Outside of a tokio runtime.
     pub fn new(limits: Limits, activator: A, observer: impl Observer<A::Key>) -> Result<Self, InvalidLimits> {
         limits.check()?;
+        let clock = Clock::start();
         let shared = Shared {
+            seats: Seats::new(limits.clone(), clock),
+            lobby: Arc::new(Semaphore::new(tcp::LOBBY)),
             budget: Arc::new(Budget::new(limits.held_bytes_total)),
             limits,
             activator,
-            observer: Box::new(observer),
-            clock: Clock::start(),
+            observer: Herald::new(observer),
+            clock,
             runtime: Handle::current(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -111,9 +119,11 @@ impl<A: Activator> Proxy<A> {
         tcp::serve(listener, target.target().clone(), options);
     }
 
-    /// Serves one client over a stream that was accepted elsewhere, in a task of the proxy.
+    /// Serves one client over a stream that was accepted elsewhere, in a task of the proxy. At a limit on connections it
+    /// waits there for its place, and 32 may at the same time; the next is dropped. An answer that has to be broken
+    /// off ends by dropping it: a stream that can be reset should be when it is dropped with bytes unsent.
     pub fn serve_connection(&self, client: impl Stream, target: &TargetHandle<A>, options: TcpOptions) {
-        tcp::serve_connection(client, target.target().clone(), options.into());
+        tcp::serve_connection(client, target.target().clone(), options.into(), |_| {});
     }
 
     /// Bytes of requests that the whole proxy holds now.

@@ -11,13 +11,14 @@ use std::{
 use tokio::sync::{oneshot, watch};
 
 use crate::{
-    ActivateError, Activator, Busy, Counters, Epoch, HoldError, TargetState,
+    ActivateError, Activator, Busy, Counters, Epoch, HoldError, Observer, TargetState,
     activation::Activation,
     exchange::{Exchange, Passage},
     gate::{self, Action, Admitted, Edge, Entrant, Entry, Gate, WaiterId},
     proxy::Shared,
+    seats::Row,
     signal::{Signal, Stage},
-    time::Timestamp,
+    time::{Clock, Timestamp},
 };
 
 /// What a waiter is told in the end.
@@ -33,6 +34,7 @@ pub(crate) struct Target<A: Activator> {
     // Two plain values that order nothing else: relaxed everywhere.
     last_activity: AtomicU64,
     connections: AtomicUsize,
+    row: Row,
     signal: watch::Sender<Signal>,
 }
 
@@ -57,6 +59,7 @@ impl<A: Activator> Target<A> {
             gate.drain();
         }
         Arc::new(Self {
+            row: shared.seats.open_row(),
             key,
             shared,
             core: Mutex::new(Core {
@@ -87,9 +90,11 @@ impl<A: Activator> Target<A> {
         self.signal.subscribe()
     }
 
-    /// Notes that bytes moved just now.
-    pub(crate) fn touch(&self) {
-        self.last_activity.store(self.now().as_nanos(), Ordering::Relaxed);
+    /// Notes that bytes moved just now, and says when that is.
+    pub(crate) fn touch(&self) -> Timestamp {
+        let now = self.now();
+        self.last_activity.store(now.as_nanos(), Ordering::Relaxed);
+        now
     }
 
     /// Begins an exchange of a connected client, if the target is awake.
@@ -134,7 +139,7 @@ impl<A: Activator> Target<A> {
         match entry {
             Entry::Admitted(admitted) => Ok(Knock::Passed(self.passage(now, core, admitted))),
             Entry::Held { id, deadline } => {
-                self.shared.observer.held(&self.key);
+                self.report(|observer, key| observer.held(key));
                 self.apply(now, core, actions);
                 let verdict = verdict.expect("the gate asks for the waiter that it holds");
                 Ok(Knock::Held(Ticket {
@@ -146,7 +151,7 @@ impl<A: Activator> Target<A> {
             }
             Entry::Refused(why) => {
                 core.refused += 1;
-                self.shared.observer.refused(&self.key, &why, Duration::ZERO);
+                self.report(|observer, key| observer.refused(key, &why, Duration::ZERO));
                 Err(why)
             }
         }
@@ -156,7 +161,7 @@ impl<A: Activator> Target<A> {
     pub(crate) fn refuse(&self, why: HoldError) -> HoldError {
         let mut core = self.lock();
         core.refused += 1;
-        self.shared.observer.refused(&self.key, &why, Duration::ZERO);
+        self.report(|observer, key| observer.refused(key, &why, Duration::ZERO));
         why
     }
 
@@ -172,9 +177,7 @@ impl<A: Activator> Target<A> {
         if let Some(activation) = core.activation.as_ref().filter(|_| wanted) {
             let took = now.since(activation.started());
             let outcome = result.as_ref().map(|_| ());
-            self.shared
-                .observer
-                .activation_finished(&self.key, epoch, took, outcome);
+            self.report(|observer, key| observer.activation_finished(key, epoch, took, outcome));
         }
         core.gate.activated(now, epoch, result, &mut actions);
         self.apply(now, core, actions);
@@ -185,14 +188,14 @@ impl<A: Activator> Target<A> {
         let mut core = self.lock();
         let last_activity = Timestamp::from_nanos(self.last_activity.load(Ordering::Relaxed));
         let epoch = core.gate.try_park(now, quiet_for, last_activity)?;
-        self.shared.observer.parking(&self.key);
+        self.report(|observer, key| observer.parking(key));
         Ok(epoch)
     }
 
     pub(crate) fn parked(self: &Arc<Self>, epoch: Epoch) {
         self.decide(|gate, _, actions| {
             if gate.parked(epoch, actions) {
-                self.shared.observer.asleep(&self.key);
+                self.report(|observer, key| observer.asleep(key));
             }
         });
     }
@@ -200,7 +203,7 @@ impl<A: Activator> Target<A> {
     pub(crate) fn unpark(self: &Arc<Self>, epoch: Epoch) {
         self.decide(|gate, now, actions| {
             if gate.unpark(now, epoch, actions) {
-                self.shared.observer.park_aborted(&self.key);
+                self.report(|observer, key| observer.park_aborted(key));
             }
         });
     }
@@ -208,7 +211,7 @@ impl<A: Activator> Target<A> {
     pub(crate) fn lost(self: &Arc<Self>, reason: &str) {
         self.decide(|gate, now, actions| {
             if gate.lost(now, actions) {
-                self.shared.observer.asleep(&self.key);
+                self.report(|observer, key| observer.asleep(key));
             }
             self.signal.send_modify(|signal| {
                 signal.lineage = signal.lineage.next();
@@ -249,6 +252,10 @@ impl<A: Activator> Target<A> {
         &self.connections
     }
 
+    pub(crate) fn row(&self) -> &Row {
+        &self.row
+    }
+
     fn passage(
         self: &Arc<Self>,
         now: Timestamp,
@@ -268,7 +275,7 @@ impl<A: Activator> Target<A> {
     fn leave(self: &Arc<Self>, id: WaiterId) {
         self.decide(|gate, now, actions| {
             if let Some(waited) = gate.leave(now, id, actions) {
-                self.shared.observer.left(&self.key, waited);
+                self.report(|observer, key| observer.left(key, waited));
             }
         });
     }
@@ -277,12 +284,17 @@ impl<A: Activator> Target<A> {
         self.lock().gate.grow(&self.shared.limits, id, bytes)
     }
 
-    fn now(&self) -> Timestamp {
-        self.shared.clock.now()
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock().now()
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.shared.clock
     }
 
     fn lock(&self) -> MutexGuard<'_, Core<A>> {
-        // The gate is left whole by a panic of an observer, which is all that could poison it.
+        // Observers' panics are caught, and backends promise not to panic while they are cloned and dropped: no other foreign
+        // code runs under the lock. Should it be poisoned all the same, whoever panicked is the one to have lost something.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -299,12 +311,11 @@ impl<A: Activator> Target<A> {
 
     /// Does what the gate decided: bookkeeping and observers under the lock, all that runs foreign code after it.
     fn apply(self: &Arc<Self>, now: Timestamp, mut core: MutexGuard<'_, Core<A>>, actions: Actions<A>) {
-        let observer = &self.shared.observer;
         for action in &actions {
             match action {
                 Action::StartActivation { epoch } => {
                     core.activations += 1;
-                    observer.activation_started(&self.key, *epoch);
+                    self.report(|observer, key| observer.activation_started(key, *epoch));
                     let previous = core.activation.take();
                     core.activation = Some(Activation::start(self, *epoch, previous));
                 }
@@ -312,16 +323,16 @@ impl<A: Activator> Target<A> {
                     if let Some(activation) = &core.activation {
                         activation.cancel();
                         let after = now.since(activation.started());
-                        observer.activation_cancelled(&self.key, *epoch, after);
+                        self.report(|observer, key| observer.activation_cancelled(key, *epoch, after));
                     }
                 }
                 Action::Release { waited, .. } => {
                     core.released += 1;
-                    observer.released(&self.key, *waited);
+                    self.report(|observer, key| observer.released(key, *waited));
                 }
                 Action::Refuse { why, waited, .. } => {
                     core.refused += 1;
-                    observer.refused(&self.key, why, *waited);
+                    self.report(|observer, key| observer.refused(key, why, *waited));
                 }
                 Action::Edge(edge) => self.tell(now, *edge),
                 Action::Unwanted { .. } => {}
@@ -355,11 +366,15 @@ impl<A: Activator> Target<A> {
         }
     }
 
+    fn report(&self, event: impl FnOnce(&dyn Observer<A::Key>, &A::Key)) {
+        self.shared.observer.tell(|observer| event(observer, &self.key));
+    }
+
     fn tell(&self, now: Timestamp, edge: Edge) {
         let at = || self.shared.clock.instant(now);
         match edge {
-            Edge::Busy => self.shared.observer.busy(&self.key, at()),
-            Edge::Quiet { busy_for } => self.shared.observer.quiet(&self.key, at(), busy_for),
+            Edge::Busy => self.report(|observer, key| observer.busy(key, at())),
+            Edge::Quiet { busy_for } => self.report(|observer, key| observer.quiet(key, at(), busy_for)),
             Edge::Same => {}
         }
     }

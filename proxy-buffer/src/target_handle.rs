@@ -33,7 +33,11 @@ impl<A: Activator> TargetHandle<A> {
     /// Asks for the right to park the target, which is given if it is awake, no exchange is under way, and no byte
     /// moved in the last `quiet_for`. From then on requests are held, until the permit is used or dropped.
     ///
-    /// `quiet_for` should exceed the longest pause within one answer: a raw stream does not say where an answer ends.
+    /// For the owner, at any time; as a rule some time after [`Observer::quiet`](crate::Observer::quiet).
+    ///
+    /// In a raw stream `quiet_for` should exceed the longest pause within one answer, because it does not say where one
+    /// ends. With [`Protocol::Http1`](crate::Protocol::Http1) an answer is an exchange to its end, and a request that
+    /// is not complete is none: what came of it is with the backend, and the rest wakes it again.
     ///
     /// # Errors
     /// [`Busy`] says what stands against it.

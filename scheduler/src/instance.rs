@@ -101,6 +101,8 @@ pub(crate) struct Instance {
     pub(crate) booked_bytes: Option<NonZeroU64>,
     /// Started to keep `min_instances`.
     pub(crate) for_min: bool,
+    /// Parks in a row that its owner refused although its keep-awake time was over.
+    pub(crate) refusals: u32,
     /// `None` while there are none.
     connections: Option<Box<Connections>>,
 }
@@ -131,6 +133,7 @@ impl Instance {
             saved_bytes: 0,
             booked_bytes: None,
             for_min: false,
+            refusals: 0,
             connections: None,
         }
     }

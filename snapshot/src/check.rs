@@ -5,6 +5,7 @@ use crate::format::{Architecture, Header};
 
 /// What this host offers to a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Host {
     /// Instruction set of the host.
     pub architecture: Architecture,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use vm_memory::{Bytes, FileOffset, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 use vmm_core::{
     DetachedStreams, GenerationId, Hypervisor, ImageRegion, MARK_SERVING, MemoryImage, Restore, ShellPool,
-    Spare, UserNetConfig, UserNetHandle, Vm, VmConfig,
+    UserNetConfig, UserNetHandle, Vm, VmConfig,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -22,10 +22,7 @@ const WAKES: usize = 300;
 fn main() -> Result<()> {
     let hypervisor = Arc::new(Hypervisor::open()?);
     // One connection is kept open ahead, so that a request needs no handshake.
-    let net = UserNetConfig {
-        spares: vec![Spare { port: PORT, count: 1 }],
-        ..UserNetConfig::default()
-    };
+    let net = UserNetConfig::default().spare(PORT, 1);
     let config = VmConfig::default().memory_bytes(32 << 20).net(Some(net));
 
     let begun = Instant::now();
@@ -43,17 +40,10 @@ fn main() -> Result<()> {
     println!("the guest has counted to {counted}");
 
     // What is saved in a moment of rest needs nothing done again.
-    net.refill_spares();
-    let (paused, took) = loop {
-        let begun = Instant::now();
-        let paused = vm.pause()?;
-        let took = begun.elapsed();
-        if paused.is_quiet()? && net.spares_ready() {
-            break (paused, took);
-        }
-        paused.resume()?;
-    };
-    say("pause", took);
+    vm.settle(PATIENCE)?;
+    let begun = Instant::now();
+    let paused = vm.pause()?;
+    say("pause", begun.elapsed());
     let begun = Instant::now();
     let state = Arc::new(paused.save()?);
     say("save all but memory", begun.elapsed());

@@ -14,7 +14,7 @@ pub struct VmConfig {
     pub cmdline: String,
     /// Which entry point of the kernel to use. Default: [`Entry::Auto`].
     pub entry: Entry,
-    /// The network link, if any. Default: a [`UserNet`](crate::UserNet) link.
+    /// The network link, if any. Default: a private link to the host, as [`UserNetConfig`] has it by default.
     pub net: Option<UserNetConfig>,
 }
 

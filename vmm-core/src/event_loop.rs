@@ -165,8 +165,8 @@ impl MutEventSubscriber for Control {
 #[non_exhaustive]
 pub enum EventLoopError {
     /// No epoll instance.
-    #[error("create the device event loop: {0}")]
-    Epoll(event_manager::Error),
+    #[error("create the device event loop")]
+    Epoll(#[source] event_manager::Error),
     /// No eventfd or no thread.
     #[error("start the device event loop")]
     Start(#[from] io::Error),

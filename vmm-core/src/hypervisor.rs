@@ -261,9 +261,12 @@ impl Hypervisor {
         })
     }
 
-    /// What a guest saved on this host has seen of its processor, as `key = value` pairs: vendor, and the signature (family,
-    /// model, stepping) of CPUID leaf 1. A host with other values may lack what the guest has found by other ways than CPUID;
-    /// [`check`](Self::check) is for what CPUID names.
+    /// What a guest saved on this host has seen of its processor, as `key = value` pairs: `cpu.vendor`, and `cpu.signature`
+    /// (family, model, stepping) of CPUID leaf 1.
+    ///
+    /// No guest goes on with another vendor. Another signature will do if [`check`](Self::check) says so; it is here for those
+    /// who want more than that: what a guest has chosen at boot by its model alone, such as workarounds for errata and
+    /// mitigations of side channels between its own users, it keeps on the other processor.
     #[must_use]
     pub fn processor(&self) -> [(&'static str, String); 2] {
         let leaf = |function| {

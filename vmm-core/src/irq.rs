@@ -7,12 +7,12 @@ use vmm_sys_util::eventfd::EventFd;
 
 /// One interrupt line of the guest; raising it is one eventfd write, from any thread.
 #[derive(Debug, Clone)]
-pub struct IrqLine(Arc<EventFd>);
+pub(crate) struct IrqLine(Arc<EventFd>);
 
 impl IrqLine {
     /// The line that `irqfd` is registered for.
     #[must_use]
-    pub const fn new(irqfd: Arc<EventFd>) -> Self {
+    pub(crate) const fn new(irqfd: Arc<EventFd>) -> Self {
         Self(irqfd)
     }
 
@@ -20,7 +20,7 @@ impl IrqLine {
     ///
     /// # Errors
     /// The eventfd's counter is saturated, which takes 2⁶⁴ pulses without a VM behind it.
-    pub fn trigger(&self) -> io::Result<()> {
+    pub(crate) fn trigger(&self) -> io::Result<()> {
         self.0.write(1)
     }
 }

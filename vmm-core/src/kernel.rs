@@ -10,6 +10,7 @@ use crate::memory::{GuestRam, layout};
 
 /// Which of an ELF kernel's two entry points to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Entry {
     /// PVH when the image has a PVH note, otherwise the Linux 64-bit entry.
     #[default]

@@ -66,6 +66,7 @@ pub enum StopReason {
 
 /// A point that the guest says it has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Mark {
     /// Which point; the guest's number for it.
     pub number: u32,

@@ -11,8 +11,8 @@ use crate::irq::IrqLine;
 use crate::lifecycle::Lifecycle;
 use crate::memory::GuestRam;
 use crate::virtio::{
-    AttachError, DetachedStreams, Net, NetConfigError, NetDevice, RestoreError, TransportState, UserNet,
-    UserNetConfig, UserNetError, UserNetHandle, UserNetState,
+    AttachError, DetachedStreams, DeviceCounts, Net, NetConfigError, NetDevice, RestoreError, TransportState,
+    UserNet, UserNetConfig, UserNetError, UserNetHandle, UserNetState,
 };
 
 /// The device and the host's handle on its link.
@@ -95,6 +95,10 @@ impl NetPort {
         Arc::clone(&self.device) as SharedSubscriber
     }
 
+    pub(crate) fn counts(&self) -> DeviceCounts {
+        self.device().counts()
+    }
+
     pub(crate) const fn handle(&self) -> &UserNetHandle {
         &self.handle
     }
@@ -133,7 +137,8 @@ impl NetPort {
         Ok(())
     }
 
-    /// Ends all streams when the VM stops, so that who waits for a dead guest hears of it.
+    /// Ends all streams when the VM stops, on the thread that noticed, so that who waits for a dead guest hears of it. What
+    /// the guest has sent until then is not lost to those who read late.
     pub(crate) fn close_on_stop(&self, lifecycle: &Lifecycle) {
         // Handles keep the lifecycle beyond the VM's end; they must not keep the device and guest memory as well.
         let device = Arc::downgrade(&self.device);
@@ -143,7 +148,7 @@ impl NetPort {
                 Ok(mut device) => {
                     // What the guest sent last is still for its peers.
                     device.kick();
-                    drop(device.device_mut().backend_mut().detach());
+                    device.device_mut().backend_mut().end();
                 }
                 // The device is what has failed: it is not asked to do anything more.
                 Err(failed) => drop(failed.into_inner().device_mut().backend_mut().detach()),

@@ -27,6 +27,25 @@ pub struct ShellPool {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Fewer shells are ready than were waited for.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotReady {
+    /// The last one could not be made; the pool goes on trying.
+    #[error("make a shell for the pool")]
+    Failed(#[source] Arc<ShellError>),
+    /// It takes longer.
+    #[error("{ready} of {wanted} shells are ready after {} ms", .timeout.as_millis())]
+    TimedOut {
+        /// Shells ready.
+        ready: usize,
+        /// Shells waited for.
+        wanted: usize,
+        /// How long was waited.
+        timeout: Duration,
+    },
+}
+
 #[derive(Debug)]
 struct Shared {
     /// Guards the stock; held for a push or a pop only.
@@ -115,11 +134,12 @@ impl ShellPool {
         self.shared.lock().ready.len()
     }
 
-    /// Waits until `count` shells (at most the target) are ready, or `timeout` has passed; says how many are.
+    /// Waits until `count` shells (at most the target) are ready. Blocks the thread.
     ///
     /// # Errors
-    /// Making a shell failed since the pool last made one.
-    pub fn wait_ready(&self, count: usize, timeout: Duration) -> Result<usize, Arc<ShellError>> {
+    /// Fewer were ready when `timeout` had passed, or making one failed since the pool last made one. Those that are ready can
+    /// be taken all the same.
+    pub fn wait_ready(&self, count: usize, timeout: Duration) -> Result<(), NotReady> {
         let stock = self.shared.lock();
         let wanted = count.min(stock.target);
         let waiting = |stock: &mut Stock| stock.ready.len() < wanted && stock.last_error.is_none();
@@ -128,9 +148,15 @@ impl ShellPool {
             .changed
             .wait_timeout_while(stock, timeout, waiting)
             .unwrap_or_else(PoisonError::into_inner);
+        let ready = stock.ready.len();
         match &stock.last_error {
-            Some(error) if stock.ready.len() < wanted => Err(Arc::clone(error)),
-            _ => Ok(stock.ready.len()),
+            _ if ready >= wanted => Ok(()),
+            Some(error) => Err(NotReady::Failed(Arc::clone(error))),
+            None => Err(NotReady::TimedOut {
+                ready,
+                wanted,
+                timeout,
+            }),
         }
     }
 }
@@ -201,9 +227,16 @@ impl Shared {
                 return;
             }
             Err(error) => {
-                warn!(%error, "cannot make a shell");
-                stock.last_error = Some(Arc::new(error));
                 stock.failures += 1;
+                // With its causes, and not as often as it happens while something is short.
+                if stock.failures.is_power_of_two() {
+                    warn!(
+                        error = &error as &(dyn std::error::Error + 'static),
+                        failures = stock.failures,
+                        "cannot make a shell; if open files have run out, raise `ulimit -n`"
+                    );
+                }
+                stock.last_error = Some(Arc::new(error));
                 self.changed.notify_all();
                 let backoff = MAX_BACKOFF.min(Duration::from_millis(10 << stock.failures.min(7)));
                 let idle = |stock: &mut Stock| !stock.ending && stock.retired.is_empty();

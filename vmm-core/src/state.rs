@@ -309,6 +309,11 @@ impl<'a> Blocks<'a> {
     }
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz;
+#[cfg(any(test, feature = "fuzz"))]
+pub use fuzz::fuzz_state;
+
 #[cfg(test)]
 mod tests {
     use super::*;

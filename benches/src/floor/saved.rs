@@ -47,10 +47,10 @@ impl Saved {
         let section = |kind: StateKind| {
             let found = subject.sections().iter().find(|section| section.kind == kind);
             let section = found.with_context(|| format!("no {kind:?} section"))?;
+            let (found, reads) = (section.version, if kind == StateKind::Generation { 2 } else { 1 });
             ensure!(
-                section.version == 1,
-                "{kind:?} section has version {}, the floor reads 1",
-                section.version
+                found == reads,
+                "{kind:?} section has version {found}, the floor reads {reads}"
             );
             Ok(section.bytes.as_slice())
         };

@@ -1,17 +1,19 @@
 //! What `serve` is told: a TOML file, flags over it, and defaults without either.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 /// Configuration of the platform. Every field has a default; unknown fields in a file are refused.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where the service listens. Default `127.0.0.1:8080`.
+    /// Where the service listens; a file may name the host. Default `127.0.0.1:8080`.
+    #[serde(deserialize_with = "listen_field")]
     pub listen: SocketAddr,
     /// Guest memory in MiB, 2 to 524,288. Default 64.
     pub memory_mib: u64,
@@ -23,6 +25,9 @@ pub struct Config {
     pub guest_port: u16,
     /// Quiet time after which the instance sleeps, in milliseconds, at least 1. Default 100.
     pub cooldown_ms: u64,
+    /// An instance that is in the midst of something sleeps all the same, there, when no client has waited for it for so long; the
+    /// next request lets it go on. In milliseconds, 0 (never) to 86,400,000. Default 60,000.
+    pub unattended_ms: u64,
     /// VMs made ahead, 1 to 1,024. Default 2.
     pub shells: usize,
     /// Connections to the guest that are kept open ahead, 0 to 64; each saves a wake one TCP handshake. Default 2.
@@ -33,6 +38,14 @@ pub struct Config {
     pub hold_ms: u64,
     /// Most connections held while the instance wakes. Default 1,024.
     pub max_held: usize,
+    /// New connections whose first request the guest has not begun to answer, 1 to 16,384; more wait, as many as `max_held` and as
+    /// long as `hold_ms`. Default 256: the built-in guest takes 512 connections, and ends idle ones for new ones.
+    pub guest_connections: usize,
+    /// Longest time in which a request makes no progress: its head from first byte to last, or between two bytes of its body. In
+    /// milliseconds, 1 to 3,600,000. Default 30,000.
+    pub request_ms: u64,
+    /// Longest time in which an answer makes no progress, in milliseconds, 1 to 86,400,000. Default 60,000.
+    pub answer_ms: u64,
     /// How long draining may take, in milliseconds. Default 10,000.
     pub drain_ms: u64,
     /// Longest time a guest may take from its first instruction to serving, in milliseconds. Default 30,000.
@@ -48,15 +61,44 @@ impl Default for Config {
             cmdline: String::new(),
             guest_port: 80,
             cooldown_ms: 100,
+            unattended_ms: 60_000,
             shells: 2,
             spare_connections: 2,
             state_dir: None,
             hold_ms: 10_000,
             max_held: 1024,
+            guest_connections: 256,
+            request_ms: 30_000,
+            answer_ms: 60_000,
             drain_ms: 10_000,
             boot_ms: 30_000,
         }
     }
+}
+
+/// The address that `text` says, as `HOST:PORT`. A host with several addresses is listened on at its first IPv4 address.
+pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    const EXAMPLES: &str =
+        "write HOST:PORT, for example 127.0.0.1:8080, localhost:8080, or 0.0.0.0:8080 for every network";
+    if let Ok(addr) = text.parse() {
+        return Ok(addr);
+    }
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {}
+        _ => return Err(format!("{text:?} does not say where to listen: {EXAMPLES}")),
+    }
+    let found: Vec<_> = text
+        .to_socket_addrs()
+        .map_err(|error| format!("find the host of {text:?}: {error}; {EXAMPLES}"))?
+        .collect();
+    let first = found.iter().find(|addr| addr.is_ipv4()).or(found.first());
+    first
+        .copied()
+        .ok_or_else(|| format!("{text:?} names a host without an address; {EXAMPLES}"))
+}
+
+fn listen_field<'de, D: Deserializer<'de>>(field: D) -> Result<SocketAddr, D::Error> {
+    listen_address(&String::deserialize(field)?).map_err(D::Error::custom)
 }
 
 /// A configuration that cannot be used.
@@ -72,8 +114,8 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
-    /// The file is not what it should be; the message names line and column.
-    #[error("configuration {}: {source}", .path.display())]
+    /// The file is not what it should be; the cause names line and column.
+    #[error("configuration {}", .path.display())]
     Parse {
         /// The file.
         path: PathBuf,
@@ -123,10 +165,14 @@ impl Config {
         within("memory_mib", self.memory_mib, 2..=512 * 1024);
         within("guest_port", u64::from(self.guest_port), 1..=65_535);
         within("cooldown_ms", self.cooldown_ms, 1..=86_400_000);
+        within("unattended_ms", self.unattended_ms, 0..=86_400_000);
         within("shells", count(self.shells), 1..=1024);
         within("spare_connections", count(self.spare_connections), 0..=64);
         within("hold_ms", self.hold_ms, 1..=3_600_000);
         within("max_held", count(self.max_held), 1..=16_384);
+        within("guest_connections", count(self.guest_connections), 1..=16_384);
+        within("request_ms", self.request_ms, 1..=3_600_000);
+        within("answer_ms", self.answer_ms, 1..=86_400_000);
         within("drain_ms", self.drain_ms, 0..=3_600_000);
         within("boot_ms", self.boot_ms, 1..=3_600_000);
         if problems.is_empty() {
@@ -140,8 +186,23 @@ impl Config {
         Duration::from_millis(self.cooldown_ms)
     }
 
+    pub(crate) const fn unattended(&self) -> Option<Duration> {
+        match self.unattended_ms {
+            0 => None,
+            millis => Some(Duration::from_millis(millis)),
+        }
+    }
+
     pub(crate) const fn hold(&self) -> Duration {
         Duration::from_millis(self.hold_ms)
+    }
+
+    pub(crate) const fn request(&self) -> Duration {
+        Duration::from_millis(self.request_ms)
+    }
+
+    pub(crate) const fn answer(&self) -> Duration {
+        Duration::from_millis(self.answer_ms)
     }
 
     pub(crate) const fn drain(&self) -> Duration {
@@ -156,6 +217,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::causes::causes;
 
     #[test]
     fn an_empty_file_is_the_default() {
@@ -165,22 +227,53 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_shows_every_field_with_its_default() {
-        let readme = include_str!("../README.md");
-        let (_, rest) = readme.split_once("```toml\n").unwrap();
-        let (file, _) = rest.split_once("```").unwrap();
-        let shown: Config = toml::from_str(file).unwrap();
-        let default = Config::default();
-        assert_eq!(format!("{shown:?}"), format!("{default:?}"));
-        // Fields without a default value are shown as comments.
-        let shown = file.replace("# ", "");
-        for line in format!("{default:#?}").lines() {
-            let Some((field, _)) = line.trim().split_once(": ") else {
-                continue;
-            };
-            let is_shown = shown.lines().any(|line| line.starts_with(&format!("{field} = ")));
-            assert!(is_shown, "{field} is not in the README");
+    fn both_readmes_show_every_field_with_its_default() {
+        for readme in [include_str!("../README.md"), include_str!("../../../README.md")] {
+            let (_, rest) = readme.split_once("```toml\n").unwrap();
+            let (file, _) = rest.split_once("```").unwrap();
+            let shown: Config = toml::from_str(file).unwrap();
+            let default = Config::default();
+            assert_eq!(format!("{shown:?}"), format!("{default:?}"));
+            // Fields without a default value are shown as comments.
+            let shown = file.replace("# ", "");
+            for line in format!("{default:#?}").lines() {
+                let Some((field, _)) = line.trim().split_once(": ") else {
+                    continue;
+                };
+                let is_shown = shown.lines().any(|line| line.starts_with(&format!("{field} = ")));
+                assert!(is_shown, "{field} is not in the README");
+            }
         }
+    }
+
+    #[test]
+    fn an_address_to_listen_on_may_be_a_name_and_what_is_none_is_told_with_examples() {
+        let local = "127.0.0.1:8080".parse().unwrap();
+        assert_eq!(listen_address("localhost:8080"), Ok(local));
+        assert_eq!(listen_address("127.0.0.1:8080"), Ok(local));
+        assert!(listen_address("[::1]:0").unwrap().is_ipv6());
+        for wrong in [
+            "8080",
+            ":8080",
+            "localhost",
+            "127.0.0.1",
+            "localhost:",
+            "localhost:99999",
+            "",
+        ] {
+            let message = listen_address(wrong).unwrap_err();
+            assert!(
+                message.contains("for example 127.0.0.1:8080"),
+                "{wrong}: {message}"
+            );
+        }
+        let config: Config = toml::from_str("listen = \"localhost:8080\"").unwrap();
+        assert_eq!(config.listen, local);
+        let error = toml::from_str::<Config>("listen = \":8080\"").unwrap_err();
+        assert!(
+            error.to_string().contains("for example 127.0.0.1:8080"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -197,10 +290,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("c.toml");
         std::fs::write(&path, "memory_mib = 64\ncooldwon_ms = 5\n").unwrap();
-        let message = Config::read(&path).unwrap_err().to_string();
-        assert!(
-            message.contains("cooldwon_ms") && message.contains("line 2"),
-            "{message}"
-        );
+        let message = causes(&Config::read(&path).unwrap_err());
+        for part in ["line 2", "unknown field `cooldwon_ms`"] {
+            assert_eq!(message.matches(part).count(), 1, "{message}");
+        }
     }
 }

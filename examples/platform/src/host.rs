@@ -8,6 +8,8 @@ use std::time::Duration;
 use scheduler::InstanceId;
 use tokio::sync::oneshot;
 
+use crate::causes::causes;
+
 /// Makes instances of one service run, and parks them.
 ///
 /// The controller calls it with one command at a time for each instance, and never twice at once for the same one.
@@ -25,14 +27,26 @@ pub trait InstanceHost: Send + Sync + 'static {
     /// The instance is gone.
     fn boot(&self, instance: InstanceId) -> Result<Started, HostError>;
 
-    /// Puts a running instance to sleep if it is quiet. Blocks for as long as it takes to copy what it has written.
+    /// Puts a running instance to sleep if it is quiet, or as it is if `mode` says so. No client waits for an answer of it. Blocks
+    /// for as long as it takes to copy what it has written.
     ///
     /// # Errors
     /// The instance is gone.
-    fn park(&self, instance: InstanceId) -> Result<Parked, HostError>;
+    fn park(&self, instance: InstanceId, mode: ParkMode) -> Result<Parked, HostError>;
 
-    /// Ends an instance and drops what it had saved. No effect when there is none.
+    /// Ends an instance: it has died, or is not wanted any more. What it had saved is not used again, but a host that keeps
+    /// state may [put it aside](Self::put_aside). No effect when there is none. Others wait meanwhile: at most some hundred
+    /// microseconds.
     fn stop(&self, instance: InstanceId);
+
+    /// Ends an instance that runs but does not answer. Like [`stop`](Self::stop), and what it knows now may be put aside as well;
+    /// if it `NeverAnswered`, what it was started from may be the reason. As short as [`stop`](Self::stop).
+    fn give_up(&self, instance: InstanceId, verdict: Verdict);
+
+    /// Writes down, where somebody can look at it, what was known by instances that have ended since the last call: those that
+    /// were stopped or given up, or could not be restored. Blocks for as long as that takes. The controller calls it after each
+    /// end, on a thread where nobody waits; also twice at once, and while other instances start, run and end.
+    fn put_aside(&self) {}
 
     /// Puts every instance to sleep, quiet or not, and keeps its state beyond the end of this process if the host is made to.
     /// Nothing is started afterwards. Says how many were kept.
@@ -55,6 +69,15 @@ pub struct Started {
     pub restore: Duration,
 }
 
+/// Whom [`InstanceHost::park`] lets run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParkMode {
+    /// Who is in the midst of something.
+    IfQuiet,
+    /// Nobody. One that is in the midst of something is saved there, and goes on there when it is restored.
+    AsItIs,
+}
+
 /// What came of parking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parked {
@@ -64,9 +87,23 @@ pub enum Parked {
         written_bytes: u64,
         /// Bytes that its saved state takes.
         saved_bytes: u64,
+        /// It was in the midst of something, which only [`ParkMode::AsItIs`] allows.
+        midway: bool,
     },
     /// It was not quiet and runs on.
     Busy,
+}
+
+/// What is known of an instance that runs but does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It, or one started from the same, has answered before.
+    Wedged,
+    /// It has not answered since it was started.
+    NeverAnswered {
+        /// Instances of the service, this one included, that did not, one after the other.
+        in_a_row: u32,
+    },
 }
 
 /// A way to the port a guest serves on.
@@ -129,19 +166,4 @@ impl HostError {
     pub fn report(&self) -> String {
         causes(self)
     }
-}
-
-/// An error and all its causes in one line, outermost first; a cause whose text the one above repeats is left out.
-pub(crate) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
 }

@@ -1,33 +1,44 @@
 //! A running platform: one service behind one listener, from the first byte to the sleeping guest and back.
 
-use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use proxy_buffer::{DrainReport, InvalidLimits, Limits, Proxy, TargetHandle, TcpOptions, http1_refusal};
+use proxy_buffer::{
+    DrainReport, InvalidLimits, Limits, Protocol, Proxy, TargetHandle, TcpOptions, http1_refusal,
+};
+use rustix::process::{Resource, getrlimit};
 use scheduler::{Problem, QueueConfig, ServiceConfig, ServiceId, StartConfig, StartSource};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use vmm_core::{Hypervisor, Spare, UserNetConfig, VmConfig};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use vmm_core::{BootError, Hypervisor, NotReady, UserNetConfig, VmConfig};
 
+use crate::causes::causes;
 use crate::config::{Config, ConfigError};
 use crate::controller::{Controller, ServiceSetup, ServiceStatus};
-use crate::front::{Clocks, ServiceActivator, ServiceObserver, TargetGate};
+use crate::front::{ServiceActivator, ServiceObserver, TargetGate};
+use crate::guest_stream::Doors;
 use crate::host::{HostError, InstanceHost};
+use crate::kernel_file::{self, KernelFileError};
 use crate::micro_vm::{MicroVmHost, MicroVmOptions, TemplateError};
 use crate::phases::WakePhases;
-use crate::wake_clock::WakeClock;
+use crate::scratch::Scratch;
 
 const SERVICE: ServiceId = ServiceId(1);
 /// As many as the proxy lets in by default, and the most that a link takes: nobody is let in and then refused.
 const LINK_CONNECTIONS: usize = 16 * 1024;
 /// How long [`Platform::start`] waits for the stock of shells.
 const SHELLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// It says so often how many there are.
+const SHELLS_STEP: Duration = Duration::from_secs(1);
+/// What connecting may take beside the wait for others.
+const CONNECT_MARGIN: Duration = Duration::from_secs(5);
 /// What a start may take beside the time that the guest has for booting.
 const BOOT_MARGIN: Duration = Duration::from_secs(5);
 
@@ -42,12 +53,24 @@ pub enum StartError {
     #[error("configuration: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Scaling(Vec<Problem>),
     /// The configuration does not fit the proxy.
-    #[error("configuration: {0}")]
+    #[error("configuration")]
     Limits(#[from] InvalidLimits),
     /// KVM cannot be used.
     #[error(transparent)]
     Hypervisor(#[from] vmm_core::OpenError),
-    /// The kernel or the state directory could not be read or written.
+    /// The configured kernel is of no use.
+    #[error(transparent)]
+    KernelFile(#[from] KernelFileError),
+    /// The guest does not come to serve.
+    #[error("boot {guest}")]
+    Guest {
+        /// Which one.
+        guest: String,
+        /// Why not.
+        #[source]
+        source: TemplateError,
+    },
+    /// A directory or file of the platform's own could not be made.
     #[error("{what} {}", .path.display())]
     File {
         /// What was being done.
@@ -63,6 +86,12 @@ pub enum StartError {
     StateDir {
         /// The directory.
         dir: PathBuf,
+    },
+    /// There is no place for a directory of this run's own.
+    #[error("create a directory in {} (TMPDIR names another place for it, --state-dir a lasting one)", .dir.display())]
+    TemporaryDir {
+        /// Where it was to be.
+        dir: PathBuf,
         /// What the system said.
         #[source]
         source: io::Error,
@@ -72,7 +101,7 @@ pub enum StartError {
     Template(#[from] TemplateError),
     /// No shells could be made.
     #[error("make VMs ahead")]
-    Shells(#[source] Arc<vmm_core::ShellError>),
+    Shells(#[source] NotReady),
     /// The address could not be listened on.
     #[error("listen on {addr}")]
     Listen {
@@ -85,6 +114,21 @@ pub enum StartError {
     /// A task of ours panicked, which it has reported.
     #[error("start the platform: a task panicked")]
     Panicked,
+}
+
+/// How far [`Platform::start_telling`] has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartStep {
+    /// What can be checked was found in order. The guest is booted, or its snapshot opened if there is one.
+    Checked,
+    /// VMs are being made ahead, which takes long if they are many. Told once a second.
+    Shells {
+        /// Those that are ready.
+        ready: usize,
+        /// As many as there will be.
+        of: usize,
+    },
 }
 
 /// What came of stopping.
@@ -101,13 +145,13 @@ pub struct Stopped {
 pub struct Platform {
     config: Config,
     addr: SocketAddr,
-    host: Arc<MicroVmHost>,
+    host: Arc<dyn InstanceHost>,
+    boot_time: Duration,
     controller: Arc<Controller>,
     proxy: Proxy<ServiceActivator>,
     target: TargetHandle<ServiceActivator>,
-    phases: Arc<WakePhases>,
     timer: JoinHandle<()>,
-    _keeper: Keeper,
+    _keeper: Option<Keeper>,
 }
 
 /// Holds the directory of the snapshots for as long as the platform lives.
@@ -115,7 +159,7 @@ enum Keeper {
     /// The configured one, locked against another platform.
     Lock(#[expect(dead_code, reason = "held for its lock")] File),
     /// One of its own, removed in the end.
-    Scratch(#[expect(dead_code, reason = "held for its removal")] tempfile::TempDir),
+    Scratch(#[expect(dead_code, reason = "held for its removal")] Scratch),
 }
 
 impl Platform {
@@ -124,55 +168,76 @@ impl Platform {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_telling(config, |_| {}).await
+    }
+
+    /// [Starts](Self::start), and tells `told` how far it has come, for people who wait.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future calls the start off; what is being made is thrown away beside the caller, within a second or so.
+    pub async fn start_telling(
+        config: Config,
+        told: impl Fn(StartStep) + Send + 'static,
+    ) -> Result<Self, StartError> {
         config.validate()?;
         let hypervisor = Arc::new(Hypervisor::open()?);
         // Before anything that takes long: a taken port is the commonest mistake.
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .map_err(|source| StartError::Listen {
-                addr: config.listen,
-                source,
-            })?;
-        let listen_error = |source| StartError::Listen {
-            addr: config.listen,
-            source,
-        };
-        let addr = listener.local_addr().map_err(listen_error)?;
-
+        let listener = listen(&config).await?;
         let (options, keeper) = host_options(&config)?;
+        let guest = config.kernel.clone();
+        let calling_off = CancellationToken::new();
+        let _called_off = calling_off.clone().drop_guard();
         let host = tokio::task::spawn_blocking(move || {
-            let host = MicroVmHost::new(hypervisor, options)?;
-            host.wait_shells(SHELLS_TIMEOUT).map_err(StartError::Shells)?;
-            Ok::<_, StartError>(Arc::new(host))
+            told(StartStep::Checked);
+            let host = MicroVmHost::new(hypervisor, options).map_err(|error| boot_error(guest, error))?;
+            wait_shells(&host, &told, &calling_off)?;
+            Ok::<_, StartError>(host)
         })
         .await
         .map_err(|_| StartError::Panicked)??;
+        let boot_time = host.boot_time();
+        let mut platform = Self::join(config, listener, Arc::new(host))?;
+        platform.boot_time = boot_time;
+        platform._keeper = Some(keeper);
+        Ok(platform)
+    }
 
-        let phases = Arc::new(WakePhases::default());
-        let clock = Arc::new(WakeClock::new(Arc::clone(&phases)));
-        let clocks: Clocks = Arc::new(HashMap::from([(SERVICE, Arc::clone(&clock))]));
+    /// Serves instances that live in `host`, whatever they are. Of `config` counts what is not about micro-VMs and their state.
+    ///
+    /// # Errors
+    /// The configuration cannot be used, or the address not listened on.
+    pub async fn with_host(config: Config, host: Arc<dyn InstanceHost>) -> Result<Self, StartError> {
+        config.validate()?;
+        let listener = listen(&config).await?;
+        Self::join(config, listener, host)
+    }
+
+    fn join(
+        config: Config,
+        (listener, addr): (TcpListener, SocketAddr),
+        host: Arc<dyn InstanceHost>,
+    ) -> Result<Self, StartError> {
         let scaling = scaling(&config).validate().map_err(StartError::Scaling)?;
-        let setup = ServiceSetup {
-            id: SERVICE,
-            config: scaling,
-            host: Arc::clone(&host) as Arc<dyn InstanceHost>,
-            clock,
-        };
+        let mut setup = ServiceSetup::new(SERVICE, scaling, Arc::clone(&host));
+        setup.unattended = config.unattended();
         let controller = Controller::new(vec![setup]);
         let timer = tokio::spawn(Arc::clone(&controller).run());
 
         let activator = ServiceActivator {
             controller: Arc::clone(&controller),
-            clocks: Arc::clone(&clocks),
+            doors: Doors::new(config.guest_connections, config.max_held, config.hold()),
         };
         let observer = ServiceObserver {
             controller: Arc::clone(&controller),
-            clocks,
         };
         let proxy = Proxy::new(limits(&config), activator, observer)?;
         let target = proxy.target(SERVICE);
         controller.set_gate(SERVICE, Arc::new(TargetGate(target.clone())));
         let options = TcpOptions {
+            protocol: Protocol::Http1,
             refusal: http1_refusal,
             ..TcpOptions::default()
         };
@@ -181,12 +246,12 @@ impl Platform {
             config,
             addr,
             host,
+            boot_time: Duration::ZERO,
             controller,
             proxy,
             target,
-            phases,
             timer,
-            _keeper: keeper,
+            _keeper: None,
         })
     }
 
@@ -198,8 +263,8 @@ impl Platform {
 
     /// How long the guest took to boot; zero when its snapshot was found.
     #[must_use]
-    pub fn boot_time(&self) -> Duration {
-        self.host.template().boot
+    pub const fn boot_time(&self) -> Duration {
+        self.boot_time
     }
 
     /// What the service is doing, as it changes.
@@ -219,7 +284,9 @@ impl Platform {
     /// What wakes took so far, phase by phase.
     #[must_use]
     pub fn phases(&self) -> &WakePhases {
-        &self.phases
+        self.controller
+            .phases(SERVICE)
+            .expect("the controller was made with this service")
     }
 
     /// Requests held at this moment.
@@ -228,9 +295,9 @@ impl Platform {
         self.target.counters().waiters
     }
 
-    /// The host of the instances, for measurements that go around the proxy.
+    /// The host of the instances.
     #[must_use]
-    pub const fn host(&self) -> &Arc<MicroVmHost> {
+    pub const fn host(&self) -> &Arc<dyn InstanceHost> {
         &self.host
     }
 
@@ -265,12 +332,87 @@ impl std::fmt::Debug for Platform {
     }
 }
 
+/// Waits until the stock of shells is full, but not for ever: a wake without a shell makes one on its way, which is slower and no
+/// reason not to serve.
+fn wait_shells(
+    host: &MicroVmHost,
+    told: &impl Fn(StartStep),
+    calling_off: &CancellationToken,
+) -> Result<(), StartError> {
+    let deadline = Instant::now() + SHELLS_TIMEOUT;
+    loop {
+        match host.wait_shells(SHELLS_STEP) {
+            Err(NotReady::TimedOut { ready, wanted, .. }) => {
+                if calling_off.is_cancelled() {
+                    return Ok(());
+                }
+                if Instant::now() >= deadline {
+                    warn!(
+                        ready,
+                        wanted, "starting with fewer VMs made ahead; the others follow"
+                    );
+                    return Ok(());
+                }
+                told(StartStep::Shells { ready, of: wanted });
+            }
+            waited => return waited.map_err(StartError::Shells),
+        }
+    }
+}
+
+async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen {
+        addr: config.listen,
+        source,
+    };
+    let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+    let addr = listener.local_addr().map_err(failed)?;
+    Ok((listener, addr))
+}
+
+/// An error of the first boot, with the kernel that it is about.
+fn boot_error(kernel: Option<PathBuf>, source: TemplateError) -> StartError {
+    let contract = match &source {
+        TemplateError::Boot(BootError::Kernel(_)) => "; docs/guest-abi.md says what a kernel must be",
+        TemplateError::NotServing { .. } => "",
+        _ => return source.into(),
+    };
+    let guest = match kernel {
+        Some(path) => format!("kernel {}{contract}", path.display()),
+        None => "the built-in guest".to_owned(),
+    };
+    StartError::Guest { guest, source }
+}
+
 fn limits(config: &Config) -> Limits {
     Limits {
         held_connections: config.max_held,
         hold_time: config.hold(),
+        // The doors of the guest open earlier, or say why not.
+        connect_time: config.hold() + CONNECT_MARGIN,
+        request_time: config.request(),
+        answer_time: config.answer(),
+        connections_total: connections_total(),
         ..Limits::default()
     }
+}
+
+/// As many connections as there are descriptors for: one for the client and two for the guest's stream each, beside what is
+/// kept for instances and for refusing clients.
+fn connections_total() -> usize {
+    const RESERVE: u64 = 128;
+    let Some(descriptors) = getrlimit(Resource::Nofile).current else {
+        return Limits::default().connections_total;
+    };
+    // Of few descriptors, half are kept.
+    let spare = descriptors.saturating_sub(RESERVE.min(descriptors / 2));
+    let connections = usize::try_from(spare / 3).unwrap_or(usize::MAX).max(1);
+    let connections = connections.min(Limits::default().connections_total);
+    info!(
+        descriptors,
+        connections, "the descriptors bound the client connections open at a time"
+    );
+    connections
 }
 
 fn scaling(config: &Config) -> ServiceConfig {
@@ -295,7 +437,7 @@ fn host_options(config: &Config) -> Result<(MicroVmOptions, Keeper), StartError>
         move |source| StartError::File { what, path, source }
     };
     let kernel: Arc<[u8]> = match &config.kernel {
-        Some(path) => std::fs::read(path).map_err(file("read kernel", path))?.into(),
+        Some(path) => kernel_file::read(path)?,
         None => guest::ELF.into(),
     };
     let (dir, keeper) = match &config.state_dir {
@@ -303,30 +445,27 @@ fn host_options(config: &Config) -> Result<(MicroVmOptions, Keeper), StartError>
             std::fs::create_dir_all(dir).map_err(file("create state directory", dir))?;
             let path = dir.join("lock");
             let lock = File::create(&path).map_err(file("create", &path))?;
-            lock.try_lock().map_err(|error| StartError::StateDir {
-                dir: dir.clone(),
-                source: error.into(),
+            lock.try_lock().map_err(|error| match error {
+                TryLockError::WouldBlock => StartError::StateDir { dir: dir.clone() },
+                TryLockError::Error(source) => file("lock", &path)(source),
             })?;
+            // Those whose writers live are locked and stay. Leftovers only take room.
+            if let Err(error) = snapshot::clean_stale(dir) {
+                warn!(dir = %dir.display(), error = causes(&error), "half-written snapshots of an earlier run stay");
+            }
             (dir.clone(), Keeper::Lock(lock))
         }
         None => {
-            let scratch =
-                tempfile::tempdir().map_err(file("create a directory in", &std::env::temp_dir()))?;
+            let scratch = Scratch::new().map_err(|source| StartError::TemporaryDir {
+                dir: std::env::temp_dir(),
+                source,
+            })?;
             (scratch.path().to_owned(), Keeper::Scratch(scratch))
         }
     };
-    let spares = match config.spare_connections {
-        0 => Vec::new(),
-        count => vec![Spare {
-            port: config.guest_port,
-            count,
-        }],
-    };
-    let net = UserNetConfig {
-        spares,
-        max_connections: LINK_CONNECTIONS,
-        ..UserNetConfig::default()
-    };
+    let net = UserNetConfig::default()
+        .spare(config.guest_port, config.spare_connections)
+        .max_connections(LINK_CONNECTIONS);
     let vm = VmConfig::default()
         .memory_bytes(config.memory_mib << 20)
         .cmdline(config.cmdline.clone())

@@ -6,7 +6,7 @@ use super::{
     action::{Action, Actions, Admitted, Edge, Entrant, Entry, Epoch, TargetState},
     queue::{Held, HoldQueue, WaiterId},
 };
-use crate::{ActivateError, Busy, ByteScope, HoldError, Limits, time::Timestamp};
+use crate::{ActivateError, Busy, HoldError, LimitScope, Limits, time::Timestamp};
 
 /// Where the backend is. Whether anybody may still enter is [`Admission`]: each phase is possible under both.
 #[derive(Debug)]
@@ -292,7 +292,7 @@ impl<W, B: Clone> Gate<W, B> {
         }
         if held_bytes.saturating_add(bytes) > limits.held_bytes_per_target {
             return Err(HoldError::BytesFull {
-                scope: ByteScope::Target,
+                scope: LimitScope::Target,
                 wanted_bytes: bytes,
                 held_bytes,
                 limit_bytes: limits.held_bytes_per_target,

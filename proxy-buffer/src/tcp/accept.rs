@@ -1,4 +1,4 @@
-//! Accepting connections and counting them.
+//! Accepting connections, and finding a seat for each.
 
 use std::{
     io,
@@ -6,15 +6,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::{TcpOptions, session::Session};
-use crate::{Activator, HoldError, Stream, target::Target, time::Timestamp};
+use crate::{Activator, HoldError, Stream, seats::Seat, target::Target, time::Timestamp};
 
-/// Pause after an accept that failed for want of something (descriptors, memory).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
-/// Connections above the limit that are refused politely at the same time; more are just closed.
-const POLITE_REFUSALS: usize = 128;
+/// Pause after an accept that failed for want of something (descriptors, memory); doubled each time.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Connections without a seat that wait for one outside of a backlog, or are refused politely, at the same time. More are
+/// just closed.
+pub(crate) const LOBBY: usize = 32;
 
 pub(crate) fn serve<A: Activator>(listener: TcpListener, target: Arc<Target<A>>, options: TcpOptions) {
     let shared = target.shared().clone();
@@ -25,6 +27,7 @@ pub(crate) fn serve<A: Activator>(listener: TcpListener, target: Arc<Target<A>>,
 
 async fn accept<A: Activator>(listener: TcpListener, target: Arc<Target<A>>, options: Arc<TcpOptions>) {
     let shared = target.shared();
+    let mut trouble = Trouble::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -32,68 +35,167 @@ async fn accept<A: Activator>(listener: TcpListener, target: Arc<Target<A>>, opt
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((client, _)) => {
+            Ok((stream, _)) => {
+                trouble.pause = Duration::ZERO;
                 // Fails only if the client is gone already, which its session will find out.
-                let _ = client.set_nodelay(true);
-                serve_connection(client, target.clone(), options.clone());
+                let _ = stream.set_nodelay(true);
+                let client = Client {
+                    slot: Slot::take(&target),
+                    options: options.clone(),
+                    stream,
+                    // It fails only on a socket that is not connected, and then there is nothing to reset.
+                    reset: |stream: &TcpStream| drop(stream.set_zero_linger()),
+                };
+                // While this one waits for its seat, the next ones stay in the backlog.
+                let seat = match target.row().try_take() {
+                    Some(seat) => Ok(seat),
+                    None => find_seat(&target).await,
+                };
+                match seat {
+                    Ok(seat) => client.serve(seat),
+                    Err(why) => client.turn_away(why),
+                }
             }
             // The client left before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                shared.observer.accept_failed(target.key(), &error);
+                let pause = trouble.with(&error, &target);
                 tokio::select! {
                     () = shared.stop.cancelled() => return,
-                    () = tokio::time::sleep(ACCEPT_PAUSE) => {}
+                    () = tokio::time::sleep(pause) => {}
                 }
             }
         }
     }
 }
 
-pub(crate) fn serve_connection<A: Activator>(
-    client: impl Stream,
+/// Accepting fails again and again.
+#[derive(Default)]
+struct Trouble {
+    pause: Duration,
+    told: Option<Timestamp>,
+}
+
+impl Trouble {
+    /// Tells the observer, but not too often, and says how long to pause.
+    fn with<A: Activator>(&mut self, error: &io::Error, target: &Target<A>) -> Duration {
+        let now = target.now();
+        if self.told.is_none_or(|told| now.since(told) >= LONGEST_PAUSE) {
+            self.told = Some(now);
+            let shared = target.shared();
+            shared
+                .observer
+                .tell(|observer| observer.accept_failed(target.key(), error));
+        }
+        self.pause = (self.pause * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+        self.pause
+    }
+}
+
+/// Serves a client that was accepted elsewhere; `reset` makes `stream` end with a reset when it is dropped.
+pub(crate) fn serve_connection<A: Activator, C: Stream>(
+    stream: C,
     target: Arc<Target<A>>,
     options: Arc<TcpOptions>,
+    reset: fn(&C),
 ) {
-    let slot = Slot::take(&target);
-    let limit = target.shared().limits.connections_per_target;
-    let refused = match slot.place {
-        place if place <= limit => None,
-        place if place <= limit.saturating_add(POLITE_REFUSALS) => {
-            Some(target.refuse(HoldError::TooManyConnections { limit }))
-        }
-        _ => {
-            target.refuse(HoldError::TooManyConnections { limit });
-            return;
-        }
+    let client = Client {
+        slot: Slot::take(&target),
+        options,
+        stream,
+        reset,
     };
+    if let Some(seat) = target.row().try_take() {
+        return client.serve(seat);
+    }
     let shared = target.shared().clone();
-    let session = async move {
-        let mut session = Session::new(slot.target.clone(), options, client);
-        let outcome = match refused {
-            None => session.run().await,
-            Some(why) => session.refuse(why).await,
-        };
-        slot.target.shared().tally.count(outcome);
+    let Ok(permit) = shared.lobby.clone().try_acquire_owned() else {
+        // There is no room to say so.
+        return drop(target.refuse(target.row().too_many()));
     };
-    shared.tracker.spawn_on(session, &shared.runtime);
+    let waiting = async move {
+        let seat = find_seat(&target).await;
+        drop(permit);
+        match seat {
+            Ok(seat) => client.serve(seat),
+            Err(why) => client.turn_away(why),
+        }
+    };
+    shared.tracker.spawn_on(waiting, &shared.runtime);
+}
+
+/// Waits for a seat, unless the proxy drains.
+async fn find_seat<A: Activator>(target: &Target<A>) -> Result<Seat, HoldError> {
+    tokio::select! {
+        biased;
+        () = target.shared().stop.cancelled() => Err(HoldError::Draining),
+        seat = target.row().take() => seat,
+    }
+}
+
+/// A client that has connected.
+struct Client<A: Activator, C> {
+    slot: Slot<A>,
+    options: Arc<TcpOptions>,
+    stream: C,
+    reset: fn(&C),
+}
+
+impl<A: Activator, C: Stream> Client<A, C> {
+    fn serve(self, seat: Seat) {
+        let shared = self.slot.target.shared().clone();
+        let session = async move {
+            let Self {
+                slot,
+                options,
+                stream,
+                reset,
+            } = self;
+            let mut session = Session::new(slot.target.clone(), options, stream, reset, Some(seat));
+            let outcome = session.run().await;
+            slot.target.shared().tally.count(outcome);
+        };
+        shared.tracker.spawn_on(session, &shared.runtime);
+    }
+
+    /// Refuses it in a task of its own, if there are not too many of them.
+    fn turn_away(self, why: HoldError) {
+        let why = self.slot.target.refuse(why);
+        let shared = self.slot.target.shared().clone();
+        let Ok(permit) = shared.lobby.clone().try_acquire_owned() else {
+            return;
+        };
+        let refusal = async move {
+            let Self {
+                slot,
+                options,
+                stream,
+                reset,
+            } = self;
+            let mut session = Session::new(slot.target.clone(), options, stream, reset, None);
+            let outcome = session.refuse(why).await;
+            slot.target.shared().tally.count(outcome);
+            drop((session, permit));
+        };
+        shared.tracker.spawn_on(refusal, &shared.runtime);
+    }
 }
 
 /// One of a target's connections.
 struct Slot<A: Activator> {
     target: Arc<Target<A>>,
-    /// How many there were with this one.
-    place: usize,
     since: Timestamp,
 }
 
 impl<A: Activator> Slot<A> {
     fn take(target: &Arc<Target<A>>) -> Self {
-        let place = target.connections().fetch_add(1, Ordering::Relaxed) + 1;
-        target.shared().observer.connection_opened(target.key());
+        target.connections().fetch_add(1, Ordering::Relaxed);
+        target
+            .shared()
+            .observer
+            .tell(|observer| observer.connection_opened(target.key()));
         Self {
             target: target.clone(),
-            place,
             since: target.shared().clock.now(),
         }
     }
@@ -103,8 +205,9 @@ impl<A: Activator> Drop for Slot<A> {
     fn drop(&mut self) {
         let shared = self.target.shared();
         self.target.connections().fetch_sub(1, Ordering::Relaxed);
+        let open_for = shared.clock.now().since(self.since);
         shared
             .observer
-            .connection_closed(self.target.key(), shared.clock.now().since(self.since));
+            .tell(|observer| observer.connection_closed(self.target.key(), open_for));
     }
 }

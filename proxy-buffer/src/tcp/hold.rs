@@ -16,10 +16,10 @@ use tokio::{
 use super::{
     buffer::{Chunk, HeldBytes},
     relay::Flow,
-    session::{Answer, End, Session, Wire},
+    session::{End, Session},
 };
 use crate::{
-    Activator, HoldError, Stream,
+    Activator, Stream,
     exchange::Passage,
     gate::Entrant,
     signal::Signal,
@@ -27,10 +27,10 @@ use crate::{
 };
 
 /// Held bytes are reserved in steps of this size.
-const HOLD_STEP_BYTES: usize = 4 * 1024;
+pub(super) const HOLD_STEP_BYTES: usize = 4 * 1024;
 
 impl<A: Activator, C: Stream> Session<A, C> {
-    /// Holds the client's bytes until the target is awake. More bytes are taken up to the limits, then left to TCP.
+    /// Holds the client's bytes until the target is awake, which is woken once a head is complete. More bytes are taken up to the limits, then left to TCP.
     pub(super) async fn hold(
         &mut self,
         entrant: Entrant,
@@ -38,13 +38,16 @@ impl<A: Activator, C: Stream> Session<A, C> {
         signal: &mut watch::Receiver<Signal>,
     ) -> Result<Passage<A>, End> {
         if self.down.is_empty() {
-            // The target was quiet, so what was answered before is complete.
-            self.wire = Wire::Clean;
+            self.talk.held();
         }
         let bytes = chunk.as_ref().map_or(&[][..], Chunk::bytes);
         let mut held =
             HeldBytes::copy(bytes, &self.target.shared().budget).map_err(|why| self.refusal(why))?;
         drop(chunk);
+        if self.talk.awaits_head() {
+            // Boxed, because most heads come in one piece.
+            Box::pin(self.await_head(&mut held, signal)).await?;
+        }
         let mut ticket = match self.target.knock(entrant, held.len()).map_err(End::Refuse)? {
             Knock::Passed(passage) => {
                 self.up.chunk = held.release();
@@ -89,8 +92,10 @@ impl<A: Activator, C: Stream> Session<A, C> {
         while self.up.is_open() && self.poll_fill(ticket, held, cx)?.is_ready() {}
         self.poll_down(cx)?;
         if self.link.is_some() && !self.down.is_open() {
-            // Nobody is left to read what is held.
-            return Poll::Ready(Err(self.refusal(HoldError::BackendClosed)));
+            // Nobody is left to read what is held. It has not had it for any time.
+            let clock = self.target.clock();
+            self.talk.resumed(clock);
+            return Poll::Ready(Err(End::Unanswered(self.talk.closed(clock.now()))));
         }
         Poll::Pending
     }
@@ -120,13 +125,17 @@ impl<A: Activator, C: Stream> Session<A, C> {
             Poll::Ready(Err(_)) => return Err(End::Done),
             Poll::Ready(Ok(())) => {}
         }
-        match room.filled().len() {
+        let read = room.filled();
+        if !read.is_empty() {
+            self.talk.client_bytes(self.target.now(), read, self.down.flow);
+        }
+        match read.len() {
             0 if held.len() == 0 => return Err(End::Done),
-            0 => self.up.flow = Flow::Ending,
-            len => {
-                held.fill(len);
-                self.answer = Answer::Due;
+            0 => {
+                self.up.flow = Flow::Ending;
+                self.talk.client_ended(self.target.now());
             }
+            len => held.fill(len),
         }
         Ok(Poll::Ready(()))
     }

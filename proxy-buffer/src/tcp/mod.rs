@@ -2,12 +2,16 @@
 
 mod accept;
 mod buffer;
+mod head;
 mod hold;
 mod http1;
 mod options;
 mod relay;
+mod seated;
 mod session;
+mod stall;
+mod talk;
 
-pub(crate) use accept::{serve, serve_connection};
+pub(crate) use accept::{LOBBY, serve, serve_connection};
 pub use http1::http1_refusal;
 pub use options::{OpenConnections, Protocol, Refusal, TcpOptions, WakeOn, no_refusal};

@@ -11,9 +11,9 @@ use tokio::{io::AsyncWrite, time::Instant};
 
 use super::{
     buffer::{BUFFER_BYTES, Chunk},
-    session::{Answer, End, Session, Wire, poll_chunk},
+    session::{End, Session, poll_chunk},
 };
-use crate::{Activator, HoldError, Stream, TargetState};
+use crate::{Activator, Party, Stream, TargetState};
 
 /// One direction of a connection.
 #[derive(Default)]
@@ -32,9 +32,24 @@ pub(super) enum Flow {
     Ended,
 }
 
+/// How much of what was read from one side the other has taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passed {
+    All,
+    Part,
+}
+
 impl Pipe {
     pub(super) fn is_empty(&self) -> bool {
         self.chunk.is_none()
+    }
+
+    /// What has become of the bytes that were read.
+    pub(super) fn passed(&self) -> Passed {
+        match self.chunk {
+            None => Passed::All,
+            Some(_) => Passed::Part,
+        }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -46,38 +61,39 @@ impl Pipe {
         self.flow = Flow::Ended;
     }
 
-    /// Writes what was read, then passes on the end. `Ready(true)`: something happened.
-    fn poll_write<W: AsyncWrite + Unpin>(
-        &mut self,
-        writer: &mut W,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<bool>> {
-        let mut moved = false;
+    /// Writes what was read, then passes on the end. Says whether something happened, and whether there is more to do.
+    fn write<W: AsyncWrite + Unpin>(&mut self, writer: &mut W, cx: &mut Context<'_>) -> io::Result<Wrote> {
+        let mut wrote = Wrote::default();
         while let Some(chunk) = &mut self.chunk {
-            match Pin::new(&mut *writer).poll_write(cx, chunk.bytes()) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(len)) => {
-                    moved = true;
+            match Pin::new(&mut *writer).poll_write(cx, chunk.bytes())? {
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(len) => {
+                    wrote.moved = true;
                     chunk.advance(len);
                     if chunk.bytes().is_empty() {
                         self.chunk = None;
                     }
                 }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => return Ok(Wrote { stuck: true, ..wrote }),
             }
         }
         if self.flow == Flow::Ending {
-            match Pin::new(writer).poll_shutdown(cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
+            if Pin::new(writer).poll_shutdown(cx)?.is_pending() {
+                return Ok(Wrote { stuck: true, ..wrote });
             }
             self.flow = Flow::Ended;
-            moved = true;
+            wrote.moved = true;
         }
-        Poll::Ready(Ok(moved))
+        Ok(wrote)
     }
+}
+
+/// What came of writing.
+#[derive(Clone, Copy, Default)]
+struct Wrote {
+    moved: bool,
+    /// The writer takes no more now.
+    stuck: bool,
 }
 
 /// What interrupts the copying.
@@ -102,7 +118,10 @@ impl<A: Activator, C: Stream> Session<A, C> {
             let mut moved = self.poll_down(cx)?;
             match self.poll_up(cx)? {
                 Up::Moved(up) => moved |= up,
-                Up::Knock(chunk) => return Poll::Ready(Ok(Step::Knock(chunk))),
+                Up::Knock(chunk) => {
+                    self.stir()?;
+                    return Poll::Ready(Ok(Step::Knock(chunk)));
+                }
             }
             self.settle();
             if self.up.flow == Flow::Ended && self.down.flow == Flow::Ended {
@@ -113,11 +132,16 @@ impl<A: Activator, C: Stream> Session<A, C> {
                     closing.as_mut().reset(Instant::now() + self.options.drain_quiet);
                 }
                 let quiet = closing.as_mut().poll(cx).is_ready();
-                if quiet && self.answer == Answer::Given && self.down.is_empty() {
+                if quiet && self.talk.is_idle() && self.down.is_empty() {
                     return Poll::Ready(Err(End::Close));
                 }
             }
             if !moved {
+                self.poll_alarm(cx)?;
+                match self.talk.may_end() && self.down.is_empty() && self.up.is_empty() {
+                    true => self.rest(cx)?,
+                    false => self.stir()?,
+                }
                 return Poll::Pending;
             }
         }
@@ -130,40 +154,35 @@ impl<A: Activator, C: Stream> Session<A, C> {
         };
         let mut moved = false;
         loop {
-            match self.down.poll_write(&mut self.client, cx) {
-                Poll::Ready(Ok(wrote)) => moved |= wrote,
-                Poll::Ready(Err(_)) => return Err(End::Done),
-                Poll::Pending => {
-                    // The client does not take its answer: the backend must not be parked over it.
-                    if self.exchange.is_none() {
-                        self.exchange = self.target.begin();
-                    }
-                    return Ok(moved);
-                }
+            let wrote = self.down.write(&mut self.client, cx).map_err(|_| End::Done)?;
+            if wrote.moved {
+                moved = true;
+                self.talk.taken(self.target.clock(), Party::Client);
             }
-            if !self.down.is_open() {
+            // A client that does not take its answer keeps the exchange: the backend must not be parked over it.
+            if wrote.stuck || !self.down.is_open() {
                 return Ok(moved);
             }
             match poll_chunk(&mut link.stream, BUFFER_BYTES, cx) {
                 Poll::Pending => return Ok(moved),
                 Poll::Ready(Ok(Some(chunk))) => {
-                    self.target.touch();
+                    let now = self.target.touch();
+                    link.spoken = true;
+                    self.talk.backend_bytes(now, chunk.bytes(), self.up.passed());
                     self.down.chunk = Some(chunk);
-                    self.wire = Wire::Written;
-                    if self.up.is_empty() {
-                        self.answer = Answer::Given;
-                    }
                     moved = true;
                 }
                 Poll::Ready(Ok(None)) => {
+                    self.backend_ended()?;
                     self.down.flow = Flow::Ending;
-                    return self.backend_ended().map(|()| true);
+                    return Ok(true);
                 }
-                Poll::Ready(Err(_)) => {
+                Poll::Ready(Err(error)) => {
                     // A reset: nothing can follow in either direction.
-                    return Err(match self.answer {
-                        Answer::Due => self.refusal(HoldError::BackendClosed),
-                        Answer::Given => End::Close,
+                    link.reset = Some(error);
+                    return Err(match self.talk.is_due() {
+                        true => End::Unanswered(self.talk.closed(self.target.now())),
+                        false => End::Close,
                     });
                 }
             }
@@ -172,24 +191,20 @@ impl<A: Activator, C: Stream> Session<A, C> {
 
     /// The backend has said all it will. Decides whether that is passed on as a half-close.
     fn backend_ended(&mut self) -> Result<(), End> {
-        match self.answer {
-            // There is a better way than silence to say so.
-            Answer::Due
-                if self.wire == Wire::Clean
-                    && (self.options.refusal)(&HoldError::BackendClosed).is_some() =>
-            {
-                Err(self.refusal(HoldError::BackendClosed))
+        let due = self.talk.is_due();
+        if due && self.talk.may_refuse() {
+            let closed = self.talk.closed(self.target.now());
+            if (self.options.refusal)(&closed).is_some() {
+                // There is a better way than silence to say so.
+                return Err(End::Unanswered(closed));
             }
-            Answer::Due => {
-                self.answer = Answer::Given;
-                Ok(())
-            }
-            // A backend that sleeps cannot half-close: its stream is dead.
-            Answer::Given if self.exchange.is_none() && self.target.state() == TargetState::Asleep => {
-                Err(End::Close)
-            }
-            Answer::Given => Ok(()),
         }
+        if !due && self.exchange.is_none() && self.target.state() == TargetState::Asleep {
+            // A backend that sleeps cannot half-close: its stream is dead.
+            return Err(End::Close);
+        }
+        self.talk.backend_ended(self.target.now());
+        Ok(())
     }
 
     /// Client to backend, as far as it goes.
@@ -199,16 +214,21 @@ impl<A: Activator, C: Stream> Session<A, C> {
             let Some(link) = &mut self.link else {
                 return Ok(Up::Moved(moved));
             };
-            match self.up.poll_write(&mut link.stream, cx) {
-                Poll::Ready(Ok(wrote)) => moved |= wrote,
-                Poll::Ready(Err(_)) => {
+            let wrote = match self.up.write(&mut link.stream, cx) {
+                Ok(wrote) => wrote,
+                Err(error) => {
                     // The backend reads no more; it may have answered nevertheless.
+                    link.reset = Some(error);
                     self.up.end();
+                    self.talk.backend_deaf(self.target.now());
                     return Ok(Up::Moved(true));
                 }
-                Poll::Pending => return Ok(Up::Moved(moved)),
+            };
+            if wrote.moved {
+                moved = true;
+                self.talk.taken(self.target.clock(), Party::Target);
             }
-            if !self.up.is_open() {
+            if wrote.stuck || !self.up.is_open() || !self.talk.wants_client() {
                 return Ok(Up::Moved(moved));
             }
             match poll_chunk(&mut self.client, BUFFER_BYTES, cx) {
@@ -219,14 +239,12 @@ impl<A: Activator, C: Stream> Session<A, C> {
                     moved = true;
                 }
                 Poll::Ready(Ok(Some(chunk))) => {
-                    self.target.touch();
+                    let now = self.target.touch();
                     moved = true;
                     if self.exchange.is_none() {
                         self.exchange = self.target.begin();
                     }
-                    if self.down.is_open() {
-                        self.answer = Answer::Due;
-                    }
+                    self.talk.client_bytes(now, chunk.bytes(), self.down.flow);
                     if self.exchange.is_none() {
                         return Ok(Up::Knock(chunk));
                     }
@@ -242,6 +260,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
             self.exchange = Some(self.target.begin().ok_or(End::Done)?);
         }
         self.up.flow = Flow::Ending;
+        self.talk.client_ended(self.target.now());
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     future::poll_fn,
+    io,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
@@ -18,13 +19,15 @@ use tokio::{
 use super::{
     OpenConnections, TcpOptions, WakeOn,
     buffer::{self, Chunk},
-    relay::{Pipe, Step},
+    relay::{Flow, Passed, Pipe, Step},
+    talk::Talk,
 };
 use crate::{
     Activator, Backend, HoldError, Stream,
     drain::Outcome,
     exchange::{Exchange, Passage},
     gate::Entrant,
+    seats::Seat,
     signal::{Lineage, Signal, Stage},
     target::Target,
 };
@@ -40,19 +43,28 @@ pub(super) struct Session<A: Activator, C> {
     /// Backend to client.
     pub(super) down: Pipe,
     pub(super) exchange: Option<Exchange<A>>,
-    pub(super) answer: Answer,
-    pub(super) wire: Wire,
+    pub(super) talk: Talk,
+    /// Rings at the talk's deadline, or before it: then it is set anew.
+    pub(super) alarm: Option<Pin<Box<Sleep>>>,
+    /// Lets the client's stream end with a reset when it is dropped.
+    reset: fn(&C),
     /// Set while the proxy drains; restarted by every byte.
     pub(super) closing: Option<Pin<Box<Sleep>>>,
+    /// Last, so that it is free when the streams are closed. Who is only turned away has none.
+    pub(super) seat: Option<Seat>,
 }
 
 /// A stream to the backend.
 pub(super) struct Link<S> {
     pub(super) stream: S,
     lineage: Lineage,
+    /// The backend has sent something on it.
+    pub(super) spoken: bool,
+    /// The error with which the backend broke it off.
+    pub(super) reset: Option<io::Error>,
 }
 
-/// How long a connect that failed waits for the owner's word that the backend was lost.
+/// How long a backend that refused or ended a connection waits for the owner's word that it was lost.
 const LOSS_GRACE: Duration = Duration::from_millis(100);
 
 /// What came of connecting.
@@ -63,20 +75,6 @@ enum Connected {
     Lost,
 }
 
-/// Whether the backend owes the client an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    Due,
-    Given,
-}
-
-/// Whether a refusal would be the first bytes of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wire {
-    Clean,
-    Written,
-}
-
 /// Why a session ends.
 #[derive(Debug)]
 pub(super) enum End {
@@ -85,13 +83,24 @@ pub(super) enum End {
     /// To be closed, but nothing was under way.
     Close,
     Refuse(HoldError),
+    /// The backend ended the connection although it owes an answer. Its owner may be about to say why.
+    Unanswered(HoldError),
     /// The drain's deadline.
     Abort,
 }
 
 impl<A: Activator, C: Stream> Session<A, C> {
-    pub(super) fn new(target: Arc<Target<A>>, options: Arc<TcpOptions>, client: C) -> Self {
+    pub(super) fn new(
+        target: Arc<Target<A>>,
+        options: Arc<TcpOptions>,
+        client: C,
+        reset: fn(&C),
+        seat: Option<Seat>,
+    ) -> Self {
         Self {
+            talk: Talk::new(options.protocol),
+            alarm: None,
+            reset,
             target,
             options,
             client,
@@ -99,9 +108,8 @@ impl<A: Activator, C: Stream> Session<A, C> {
             up: Pipe::default(),
             down: Pipe::default(),
             exchange: None,
-            answer: Answer::Given,
-            wire: Wire::Clean,
             closing: None,
+            seat,
         }
     }
 
@@ -113,6 +121,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
         }
         let end = match self.drive(&mut signal).await {
             Ok(()) => End::Done,
+            Err(End::Unanswered(closed)) => Box::pin(self.unanswered(closed, &mut signal)).await,
             Err(end) => end,
         };
         match end {
@@ -122,18 +131,53 @@ impl<A: Activator, C: Stream> Session<A, C> {
                 Outcome::Finished
             }
             End::Refuse(why) => self.refuse(why).await,
-            End::Abort => Outcome::Aborted,
+            End::Unanswered(_) | End::Abort => {
+                if self.talk.is_broken_off(self.down.passed()) {
+                    (self.reset)(&self.client);
+                }
+                Outcome::Aborted
+            }
         }
     }
 
     /// Turns the client away. The refusal has been reported.
     pub(super) async fn refuse(&mut self, why: HoldError) -> Outcome {
-        let reply = match self.wire {
-            Wire::Clean if self.down.is_empty() => (self.options.refusal)(&why),
-            Wire::Clean | Wire::Written => None,
-        };
-        Box::pin(self.close(reply)).await;
+        let passed = self.down.passed();
+        if self.talk.is_broken_off(passed) {
+            (self.reset)(&self.client);
+            return Outcome::Refused;
+        }
+        let reply = (passed == Passed::All && self.talk.may_refuse()).then(|| (self.options.refusal)(&why));
+        Box::pin(self.close(reply.flatten())).await;
         Outcome::Refused
+    }
+
+    /// The backend has ended the connection without an answer. Says why, as far as can be known.
+    async fn unanswered(&mut self, closed: HoldError, signal: &mut watch::Receiver<Signal>) -> End {
+        let Some(Link {
+            lineage,
+            spoken,
+            reset,
+            ..
+        }) = self.link.take()
+        else {
+            return self.refusal(closed);
+        };
+        if was_lost(lineage, signal).await {
+            let now = signal.borrow().clone();
+            return self.refusal(lost(&now));
+        }
+        if signal.borrow().stage == Stage::Over {
+            return End::Abort;
+        }
+        // What has it for longer than that, and then resets it, had the connection and the request.
+        let limit = self.target.shared().limits.connect_time;
+        let soon = matches!(closed, HoldError::BackendClosed { waited, .. } if waited < limit);
+        self.refusal(match reset {
+            // Nothing has ever come from it: it would not have the connection.
+            Some(reset) if !spoken && soon => HoldError::ConnectRefused(reset.into()),
+            _ => closed,
+        })
     }
 
     async fn drive(&mut self, signal: &mut watch::Receiver<Signal>) -> Result<(), End> {
@@ -141,7 +185,6 @@ impl<A: Activator, C: Stream> Session<A, C> {
             WakeOn::FirstBytes => Some(self.first_bytes(signal).await?),
             WakeOn::Accept => None,
         };
-        self.answer = Answer::Due;
         let backend = self.pass(first, signal).await?;
         // Boxed, because it lives for a moment and the session for long.
         if Box::pin(self.connect(backend, signal)).await? == Connected::Lost {
@@ -155,6 +198,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
                 return Err(self.refusal(lost(&now)));
             }
         }
+        self.talk.resumed(self.target.clock());
         loop {
             let step = tokio::select! {
                 biased;
@@ -164,7 +208,10 @@ impl<A: Activator, C: Stream> Session<A, C> {
             match step {
                 Step::Done => return Ok(()),
                 Step::Signal => self.heed(signal)?,
-                Step::Knock(chunk) => drop(self.pass(Some(chunk), signal).await?),
+                Step::Knock(chunk) => {
+                    drop(self.pass(Some(chunk), signal).await?);
+                    self.talk.resumed(self.target.clock());
+                }
             }
         }
     }
@@ -175,7 +222,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
         loop {
             let read = tokio::select! {
                 biased;
-                read = poll_fn(|cx| poll_chunk(&mut self.client, most, cx)) => read,
+                read = poll_fn(|cx| self.poll_first(most, cx)) => read?,
                 _ = signal.changed() => {
                     match signal.borrow_and_update().stage {
                         Stage::Open => continue,
@@ -184,11 +231,28 @@ impl<A: Activator, C: Stream> Session<A, C> {
                 }
             };
             return match read {
-                Ok(Some(chunk)) => Ok(chunk),
+                Ok(Some(chunk)) => {
+                    self.talk
+                        .client_bytes(self.target.now(), chunk.bytes(), Flow::Open);
+                    Ok(chunk)
+                }
                 // It left without having said a word.
                 Ok(None) | Err(_) => Err(End::Done),
             };
         }
+    }
+
+    fn poll_first(
+        &mut self,
+        most: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<io::Result<Option<Chunk>>, End>> {
+        let read = poll_chunk(&mut self.client, most, cx);
+        match read.is_pending() {
+            true => self.rest(cx)?,
+            false => self.stir()?,
+        }
+        read.map(Ok)
     }
 
     /// Passes the gate with the client's bytes, at once or after having been held.
@@ -242,21 +306,21 @@ impl<A: Activator, C: Stream> Session<A, C> {
             let error = match connected {
                 Ok(Ok(_)) if signal.borrow().lineage != lineage => return Ok(Connected::Lost),
                 Ok(Ok(stream)) => {
-                    self.link = Some(Link { stream, lineage });
+                    self.link = Some(Link {
+                        stream,
+                        lineage,
+                        spoken: false,
+                        reset: None,
+                    });
                     return Ok(Connected::Linked);
                 }
                 Ok(Err(error)) => error,
                 Err(elapsed) => elapsed.into(),
             };
-            // The owner may be about to say that the backend has died: it hears of it when we do.
-            let lost = signal.wait_for(|now| now.lineage != lineage || now.stage == Stage::Over);
-            if timeout(LOSS_GRACE, lost)
-                .await
-                .is_ok_and(|said| said.is_ok_and(|now| now.lineage != lineage))
-            {
+            if was_lost(lineage, signal).await {
                 return Ok(Connected::Lost);
             }
-            return Err(self.refusal(HoldError::ConnectFailed(error.into())));
+            return Err(self.refusal(HoldError::connect(error)));
         }
     }
 
@@ -264,9 +328,9 @@ impl<A: Activator, C: Stream> Session<A, C> {
     pub(super) fn heed(&mut self, signal: &mut watch::Receiver<Signal>) -> Result<(), End> {
         let now = signal.borrow_and_update().clone();
         if self.link.as_ref().is_some_and(|link| link.lineage != now.lineage) {
-            return Err(match self.answer {
-                Answer::Due => self.refusal(lost(&now)),
-                Answer::Given => End::Close,
+            return Err(match self.talk.is_idle() {
+                false => self.refusal(lost(&now)),
+                true => End::Close,
             });
         }
         match now.stage {
@@ -285,16 +349,24 @@ impl<A: Activator, C: Stream> Session<A, C> {
         End::Refuse(self.target.refuse(why))
     }
 
-    /// Ends the exchange, if the answer has reached the client as far as it has come.
+    /// Ends the exchange if the backend has nothing to do, and begins one if it has.
     pub(super) fn settle(&mut self) {
-        if self.answer == Answer::Given
-            && self.down.is_empty()
-            && self.up.is_empty()
-            && self.up.is_open()
-            && self.options.open_connections == OpenConnections::KeepAcrossSleep
-        {
+        let quiet = !self.talk.is_due() && self.down.is_empty() && self.up.is_empty() && self.up.is_open();
+        if !quiet && self.exchange.is_none() {
+            // A target that is not awake has nothing to do.
+            self.exchange = self.target.begin();
+        } else if quiet && self.exchange.is_some() && self.may_rest() {
             self.exchange = None;
         }
+    }
+
+    /// Whether a quiet connection may let go of its backend. Not at once in a body: each of its parts would begin an exchange.
+    fn may_rest(&self) -> bool {
+        self.options.open_connections == OpenConnections::KeepAcrossSleep
+            && self
+                .talk
+                .flows_until()
+                .is_none_or(|until| until <= self.target.now())
     }
 
     /// Closes towards the client so that `reply` arrives: a socket that is dropped with unread bytes resets the
@@ -313,7 +385,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
             while let Some(chunk) = poll_fn(|cx| poll_chunk(&mut drained, buffer::BUFFER_BYTES, cx)).await? {
                 drop(chunk);
             }
-            Ok::<_, std::io::Error>(())
+            Ok::<_, io::Error>(())
         };
         // Late or broken off: the connection is dropped either way.
         let _ = timeout(linger_time, farewell).await;
@@ -325,7 +397,7 @@ pub(super) fn poll_chunk<R: AsyncRead + Unpin>(
     reader: &mut R,
     most: usize,
     cx: &mut Context<'_>,
-) -> Poll<std::io::Result<Option<Chunk>>> {
+) -> Poll<io::Result<Option<Chunk>>> {
     let mut buffer = buffer::borrow();
     let most = most.min(buffer.len());
     let mut room = ReadBuf::new(buffer.get_mut(..most).unwrap_or_default());
@@ -339,6 +411,13 @@ pub(super) fn poll_chunk<R: AsyncRead + Unpin>(
     let chunk = Chunk::new(buffer, len);
     ready!(read)?;
     Poll::Ready(Ok((len > 0).then_some(chunk)))
+}
+
+/// Whether the backend of `lineage` has died: its owner hears of it when we do, and may be about to say so.
+async fn was_lost(lineage: Lineage, signal: &mut watch::Receiver<Signal>) -> bool {
+    let said = signal.wait_for(|now| now.lineage != lineage || now.stage == Stage::Over);
+    let said = timeout(LOSS_GRACE, said).await;
+    said.is_ok_and(|said| said.is_ok_and(|now| now.lineage != lineage))
 }
 
 fn lost(signal: &Signal) -> HoldError {

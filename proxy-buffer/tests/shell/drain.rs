@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 use crate::world::{World, ask, expect, reset, rest};
 
@@ -97,4 +100,20 @@ async fn a_drained_target_does_not_stay_in_the_proxy() {
     let World { proxy, target, .. } = world;
     drop(target);
     assert!(proxy.forget(&key));
+}
+
+#[tokio::test]
+async fn the_deadline_cuts_off_an_answer_so_that_it_does_not_look_complete() {
+    let world = World::awake_on_demand().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    world.replace_guest(listener.local_addr().unwrap());
+    let mut client = world.asking("/").await;
+    let (mut backend, _) = listener.accept().await.unwrap();
+    let begun = b"HTTP/1.0 200 OK\r\n\r\nhalf";
+    backend.write_all(begun).await.unwrap();
+    client.read_exact(&mut vec![0; begun.len()]).await.unwrap();
+    let report = world.proxy.drain(Duration::from_millis(20)).await;
+    assert_eq!((report.finished, report.refused, report.aborted), (0, 0, 1));
+    let error = client.read_to_end(&mut Vec::new()).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }

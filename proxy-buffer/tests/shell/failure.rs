@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use proxy_buffer::{Limits, TargetState, TcpOptions};
+use proxy_buffer::{Limits, Protocol, TargetState, TcpOptions};
 use tokio::{io::AsyncReadExt, net::TcpListener};
 
-use crate::world::{World, ask, expect, guest, http, rest};
+use crate::{
+    pipes::Room,
+    world::{World, answer, ask, expect, guest, http, reset, rest},
+};
 
 #[tokio::test]
 async fn a_failed_wake_tells_every_waiter_and_the_next_request_tries_again() {
@@ -54,8 +57,23 @@ async fn an_answer_that_breaks_off_is_not_followed_by_an_error_page() {
 }
 
 #[tokio::test]
-async fn a_later_request_on_the_connection_is_closed_without_an_error_page() {
+async fn a_later_request_on_the_connection_is_told_as_well() {
     let world = World::awake_on_demand().await;
+    let mut client = world.asking("/").await;
+    expect(&mut client, 200).await;
+    ask(&mut client, "/die", b"").await;
+    expect(&mut client, 502).await;
+    assert_eq!(rest(&mut client).await, b"");
+}
+
+#[tokio::test]
+async fn a_later_request_in_a_raw_stream_is_closed_without_an_error_page() {
+    let options = TcpOptions {
+        protocol: Protocol::Raw,
+        ..http()
+    };
+    let world = World::new(Limits::default(), options).await;
+    world.allow_wakes(1);
     let mut client = world.asking("/").await;
     expect(&mut client, 200).await;
     ask(&mut client, "/die", b"").await;
@@ -71,7 +89,7 @@ async fn without_a_refusal_the_connection_is_just_closed() {
 }
 
 #[tokio::test]
-async fn a_backend_that_does_not_accept_is_a_502() {
+async fn a_backend_that_refuses_connections_is_a_503_that_says_when_to_retry() {
     let world = World::awake_on_demand().await;
     let nobody = TcpListener::bind("127.0.0.1:0")
         .await
@@ -79,8 +97,73 @@ async fn a_backend_that_does_not_accept_is_a_502() {
         .local_addr()
         .unwrap();
     world.replace_guest(nobody);
-    let body = expect(&mut world.asking("/").await, 502).await;
-    assert!(body.contains("connect to the target"), "{body}");
+    let (head, body) = answer(&mut world.asking("/").await).await.unwrap();
+    assert!(
+        head.starts_with("HTTP/1.1 503 ") && head.contains("\r\nRetry-After: 1\r\n"),
+        "{head}"
+    );
+    let body = String::from_utf8(body).unwrap();
+    assert!(
+        body.contains("no connection to be had now") && body.contains("refused"),
+        "{body}"
+    );
+}
+
+#[tokio::test]
+async fn a_backend_that_resets_a_new_connection_has_no_room_either() {
+    let world = World::awake_on_demand().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    world.replace_guest(listener.local_addr().unwrap());
+    let mut client = world.asking("/").await;
+    let (mut backend, _) = listener.accept().await.unwrap();
+    backend.read_exact(&mut [0]).await.unwrap();
+    reset(backend);
+    let body = expect(&mut client, 503).await;
+    assert!(
+        body.contains("no connection to be had now") && body.contains("reset"),
+        "{body}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connect_error_is_told_with_its_cause() {
+    let mut room = Room::http();
+    let cases = [
+        (24, 503, "no connection to be had now: Too many open files"),
+        (113, 502, "connect to the target: No route to host"),
+    ];
+    for (code, status, text) in cases {
+        let cause = std::io::Error::from_raw_os_error(code);
+        *room.failures.lock().unwrap() = vec![std::io::Error::other(cause)];
+        let mut client = room.client();
+        ask(&mut client, "/", b"").await;
+        let body = expect(&mut client, status).await;
+        assert!(body.contains(text), "{body}");
+        assert!(
+            room.refusals().iter().any(|refused| refused.contains(text)),
+            "{:?}",
+            room.refusals()
+        );
+    }
+    room.connected("GET / HTTP/1.1\r\n\r\n").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_without_an_answer_is_told_with_the_reason_that_comes_after_it() {
+    let mut room = Room::http();
+    for (grace, text) in [
+        (0, "the VM stopped: triple fault"),
+        (99, "the VM stopped: triple fault"),
+        (101, "closed the connection before its first byte"),
+    ] {
+        let (mut client, backend) = room.connected("GET / HTTP/1.1\r\n\r\n").await;
+        drop(backend);
+        // Time passes only when the proxy has seen the end.
+        tokio::time::sleep(Duration::from_millis(grace)).await;
+        room.target.backend_lost("the VM stopped: triple fault");
+        let body = expect(&mut client, 502).await;
+        assert!(body.contains(text), "after {grace} ms: {body}");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Hold, wake once, release.
 
+use std::time::Duration;
+
 use proxy_buffer::{Limits, TargetState, TcpOptions, WakeOn};
 use tokio::io::AsyncWriteExt;
 
@@ -131,9 +133,10 @@ async fn bytes_that_arrive_in_pieces_while_held_keep_their_order() {
         "def",
     ] {
         client.write_all(piece.as_bytes()).await.unwrap();
-        world.log.until("held", 1).await;
         tokio::task::yield_now().await;
     }
+    // From its complete head on.
+    world.log.until("held", 1).await;
     world.allow_wakes(1);
     assert_eq!(expect(&mut client, 200).await, "abcdef");
 }
@@ -187,19 +190,21 @@ async fn connections_above_the_limit_are_refused() {
     let world = World::new(
         Limits {
             connections_per_target: 1,
+            hold_time: Duration::from_millis(50),
             ..Limits::default()
         },
         http(),
     )
     .await;
-    let first = world.client().await;
-    world.log.until("opened", 1).await;
+    world.allow_wakes(1);
+    let first = world.asking("/hang").await;
+    world.log.until("busy", 1).await;
     let mut second = world.asking("/").await;
     let body = expect(&mut second, 503).await;
-    assert!(body.contains("limit of 1"), "{body}");
-    drop((first, second));
+    assert!(body.contains("the target already has its limit of 1"), "{body}");
+    reset(first);
+    drop(second);
     world.log.until("closed", 2).await;
-    world.allow_wakes(1);
     expect(&mut world.asking("/").await, 200).await;
 }
 

@@ -41,9 +41,9 @@ async fn connected(world: &World) -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     world.replace_guest(listener.local_addr().unwrap());
     let mut client = world.client().await;
-    client.write_all(b"ping").await.unwrap();
+    client.write_all(b"ping\n").await.unwrap();
     let (mut backend, _) = listener.accept().await.unwrap();
-    read(&mut backend, b"ping").await;
+    read(&mut backend, b"ping\n").await;
     backend.write_all(b"pong").await.unwrap();
     read(&mut client, b"pong").await;
     (client, backend)

@@ -11,8 +11,8 @@ use std::{
 };
 
 use proxy_buffer::{
-    ActivateError, Activator, Counters, Epoch, HoldError, Limits, Observer, Proxy, TargetHandle, TcpBackend,
-    TcpOptions, http1_refusal,
+    ActivateError, Activator, Counters, Epoch, HoldError, Limits, Observer, Protocol, Proxy, TargetHandle,
+    TcpBackend, TcpOptions, http1_refusal,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -38,7 +38,7 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             events: Arc::new(watch::Sender::new(Vec::new())),
             quiet: Arc::new(watch::Sender::new(())),
@@ -126,6 +126,9 @@ impl Observer<&'static str> for Log {
     fn connection_closed(&self, _: &&'static str, _: Duration) {
         self.push("closed");
     }
+    fn made_room(&self, _: &&'static str) {
+        self.push("made room");
+    }
     fn held(&self, _: &&'static str) {
         self.push("held");
     }
@@ -178,6 +181,7 @@ pub(crate) struct World {
 
 pub(crate) fn http() -> TcpOptions {
     TcpOptions {
+        protocol: Protocol::Http1,
         refusal: http1_refusal,
         ..TcpOptions::default()
     }
@@ -185,6 +189,15 @@ pub(crate) fn http() -> TcpOptions {
 
 impl World {
     pub(crate) async fn new(limits: Limits, options: TcpOptions) -> Self {
+        Self::observed(limits, options, Log::clone).await
+    }
+
+    /// With an observer that may do more than to keep the log.
+    pub(crate) async fn observed<O: Observer<&'static str>>(
+        limits: Limits,
+        options: TcpOptions,
+        observer: impl FnOnce(&Log) -> O,
+    ) -> Self {
         let guest = guest().await;
         let log = Log::new();
         let fake = Arc::new(Fake {
@@ -194,7 +207,7 @@ impl World {
             running: AtomicUsize::new(0),
             log: log.clone(),
         });
-        let proxy = Proxy::new(limits, FakeRef(fake.clone()), log.clone()).unwrap();
+        let proxy = Proxy::new(limits, FakeRef(fake.clone()), observer(&log)).unwrap();
         let target = proxy.target("guest");
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();

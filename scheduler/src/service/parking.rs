@@ -1,3 +1,5 @@
+use core::time::Duration;
+
 use crate::action::{Command, ParkLevel};
 use crate::context::Cx;
 use crate::ids::{Epoch, InstanceId};
@@ -6,6 +8,9 @@ use crate::reason::Reason;
 use crate::service::{Service, Standing};
 use crate::time::Timestamp;
 use crate::timers::TimerKey;
+
+/// An owner that refuses to park again and again is asked no less often, unless the keep-awake time is longer.
+const MOST_BACKOFF: Duration = Duration::from_secs(1);
 
 /// From idle to asleep, in two phases: the owner may refuse.
 impl Service {
@@ -22,6 +27,7 @@ impl Service {
             return;
         };
         if instance.is_busy(self.config.connections) {
+            self.fleet.update(id, |instance| instance.refusals = 0);
             let state = State::Running { idle_since: None };
             return self.bring(cx, id, state, None);
         }
@@ -65,6 +71,7 @@ impl Service {
 
     pub(super) fn parked(&mut self, cx: &mut Cx<'_>, id: InstanceId, level: ParkLevel) {
         self.failures = 0;
+        self.fleet.update(id, |instance| instance.refusals = 0);
         self.rest(cx, id, level);
         if self.fleet.find(id).is_some_and(|instance| instance.draining) {
             self.stop(cx, id, self.drain_reason());
@@ -95,8 +102,8 @@ impl Service {
         }
     }
 
-    /// The instance was not parked after all: its keep-awake time counts from its last activity; from now, if it
-    /// would be over already, so that an owner who refuses again and again is not asked at once again.
+    /// The instance was not parked after all: its keep-awake time counts from its last activity. If it would be over
+    /// already, from now, and twice as long with each further refusal: an owner who refuses for ever costs next to nothing.
     pub(super) fn runs_on(&mut self, cx: &mut Cx<'_>, id: InstanceId, last_activity: Timestamp) {
         let now = cx.now();
         let mut since = last_activity.min(now);
@@ -105,11 +112,22 @@ impl Service {
         };
         self.bring(cx, id, runs(since), None);
         let mut descent = self.plan(cx, id, since);
-        if let Some(descent) = &mut descent
-            && descent.deadline(None).is_some_and(|at| at <= now)
-        {
+        let in_vain = descent
+            .as_mut()
+            .filter(|descent| descent.deadline(None).is_some_and(|at| at <= now));
+        let refusals = self.fleet.update(id, |instance| {
+            instance.refusals = match in_vain {
+                Some(_) => instance.refusals.saturating_add(1),
+                None => 0,
+            };
+            instance.refusals
+        });
+        if let (Some(descent), Some(refusals)) = (in_vain, refusals) {
             since = now;
             descent.since = now;
+            if let Some((_, keep)) = descent.plan.next(None) {
+                descent.plan.not_before(backed_off(keep, refusals));
+            }
         }
         self.bring(cx, id, runs(since), descent);
         self.awoke(cx, id);
@@ -152,4 +170,10 @@ impl Service {
             },
         }
     }
+}
+
+/// How long to wait for the next try after so many refusals in a row: the first time as long as ever.
+fn backed_off(keep: Duration, refusals: u32) -> Duration {
+    let factor = 1u32.checked_shl(refusals.saturating_sub(1)).unwrap_or(u32::MAX);
+    keep.max(keep.saturating_mul(factor).min(MOST_BACKOFF))
 }

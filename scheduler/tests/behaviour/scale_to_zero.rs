@@ -109,6 +109,62 @@ fn an_owner_that_refuses_without_activity_is_asked_again_a_cooldown_later() {
 }
 
 #[test]
+fn an_owner_that_goes_on_refusing_is_asked_ever_more_rarely_but_once_a_second() {
+    let mut desk = Desk::awake(config());
+    let mut asked = Vec::new();
+    for epoch in 2..13 {
+        let now = desk.deadline_ms().expect("an idle instance has a deadline");
+        assert_eq!(desk.at(now).tick(), [format!("park 1.{epoch}")]);
+        asked.push(now);
+        desk.refused(1, epoch, 0);
+    }
+    let waits: Vec<_> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(waits, [10, 20, 40, 80, 160, 320, 640, 1_000, 1_000, 1_000]);
+    // Activity of which only the owner knows.
+    desk.tick();
+    let now = desk.deadline_ms().expect("it is idle");
+    desk.at(now).tick();
+    desk.refused(1, 13, now - 3);
+    assert_eq!(desk.deadline_ms(), Some(now + 7));
+}
+
+#[test]
+fn a_request_ends_the_patience_with_refusals() {
+    let mut desk = Desk::awake(config());
+    desk.at(10).tick();
+    desk.refused(1, 2, 0);
+    desk.at(20).tick();
+    desk.refused(1, 3, 0);
+    assert_eq!(desk.deadline_ms(), Some(40));
+    desk.at(25).queued(1);
+    desk.at(26).done(1);
+    assert_eq!(desk.deadline_ms(), Some(36));
+    desk.at(36).tick();
+    desk.refused(1, 4, 26);
+    assert_eq!(desk.deadline_ms(), Some(46), "as if it were the first");
+    desk.at(46).tick();
+    // One that slept in between is a new one, too.
+    desk.parked(1, 5);
+    desk.at(50).queued(2);
+    desk.ready(1, 6);
+    desk.at(51).done(2);
+    assert_eq!(desk.deadline_ms(), Some(61));
+}
+
+#[test]
+fn a_cooldown_longer_than_a_second_is_not_shortened_by_refusals() {
+    let mut desk = Desk::awake(ServiceConfig {
+        cooldown: Some(ms(5_000)),
+        ..config()
+    });
+    for (epoch, now) in [(2, 5_000), (3, 10_000), (4, 15_000)] {
+        assert_eq!(desk.at(now).tick(), [format!("park 1.{epoch}")]);
+        desk.refused(1, epoch, 0);
+    }
+    assert_eq!(desk.deadline_ms(), Some(20_000));
+}
+
+#[test]
 fn the_level_of_sleep_is_that_of_the_configuration() {
     let mut desk = Desk::awake(ServiceConfig {
         park_level: ParkLevel::Disk,

@@ -34,9 +34,15 @@ pub(crate) enum Sharing {
 pub(crate) fn mappings(host: Range<u64>) -> io::Result<Vec<Vma>> {
     let mut covered = host.start;
     let mut vmas = Vec::new();
-    for line in BufReader::with_capacity(64 << 10, File::open("/proc/self/maps")?).lines() {
+    // Bytes, not text: the lines end in paths, and those may be anything.
+    for line in BufReader::with_capacity(64 << 10, File::open("/proc/self/maps")?).split(b'\n') {
         let line = line?;
-        let vma = parse(&line).ok_or_else(|| io::Error::other(format!("/proc/self/maps has {line:?}")))?;
+        let vma = parse(&line).ok_or_else(|| {
+            io::Error::other(format!(
+                "/proc/self/maps has {:?}",
+                line.escape_ascii().to_string()
+            ))
+        })?;
         if vma.host.end <= covered {
             continue;
         }
@@ -66,8 +72,12 @@ impl Vma {
 }
 
 /// One line: `start-end perms offset major:minor inode path` (man 5 proc_pid_maps).
-fn parse(line: &str) -> Option<Vma> {
-    let mut words = line.split_ascii_whitespace();
+fn parse(line: &[u8]) -> Option<Vma> {
+    // Five words, then a path that does not matter.
+    let words = line
+        .split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty());
+    let mut words = words.map_while(|word| str::from_utf8(word).ok());
     let (start, end) = words.next()?.split_once('-')?;
     let sharing = match words.next()?.as_bytes().last()? {
         b's' => Sharing::Shared,
@@ -95,11 +105,17 @@ fn parse(line: &str) -> Option<Vma> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::MetadataExt;
+
+    use vm_memory::{FileOffset, MmapRegion};
+
     use super::*;
 
     #[test]
     fn a_line_is_read_and_cut() {
-        let line = "7f0000000000-7f0000200000 rw-p 00200000 00:01 1034 /memfd:ram (deleted)";
+        let line = b"7f0000000000-7f0000200000 rw-p 00200000 00:01 1034 /memfd:ram (deleted)";
         let file = |offset, sharing| Backing::File {
             dev: rustix::fs::makedev(0, 1),
             ino: 1034,
@@ -112,7 +128,7 @@ mod tests {
         let cut = vma.cut(0x7f00_0010_0000..0x7f00_0018_0000);
         assert_eq!(cut.host, 0x7f00_0010_0000..0x7f00_0018_0000);
         assert_eq!(cut.backing, file(0x30_0000, Sharing::Private));
-        let shared = parse("1000-2000 rw-s 00000000 fd:01 7 /a b").unwrap();
+        let shared = parse(b"1000-2000 rw-s 00000000 fd:01 7 /a b").unwrap();
         assert!(matches!(
             shared.backing,
             Backing::File {
@@ -122,10 +138,32 @@ mod tests {
             }
         ));
         assert_eq!(
-            parse("1000-2000 rw-p 00000000 00:00 0 ").unwrap().backing,
+            parse(b"1000-2000 rw-p 00000000 00:00 0 ").unwrap().backing,
             Backing::Anonymous
         );
-        assert_eq!(parse("1000-2000 rw-p"), None);
+        assert_eq!(parse(b"1000-2000 rw-p"), None);
+    }
+
+    #[test]
+    fn a_mapped_file_may_have_any_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(OsStr::from_bytes(b"not \xff\xfe UTF-8"));
+        std::fs::write(&path, [1; 4096]).unwrap();
+        let file = File::open(&path).unwrap();
+        let ino = file.metadata().unwrap().ino();
+        let mapping = MmapRegion::<()>::build(
+            Some(FileOffset::new(file, 0)),
+            4096,
+            libc::PROT_READ,
+            libc::MAP_PRIVATE | libc::MAP_NORESERVE,
+        )
+        .unwrap();
+        let start = u64::try_from(mapping.as_ptr().addr()).unwrap();
+        let vmas = mappings(start..start + 4096).unwrap();
+        assert!(
+            matches!(vmas[..], [Vma { backing: Backing::File { ino: found, .. }, .. }] if found == ino),
+            "{vmas:?}"
+        );
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub(super) const COPY_BYTES: u64 = 128 << 10;
 
 /// What [`RamImage::absorb`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Absorbed {
     /// Pages whose content differs from what the guest was restored with.
     pub dirty_pages: u64,

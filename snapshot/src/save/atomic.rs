@@ -16,6 +16,7 @@ const SUFFIX: &str = ".tmp";
 
 /// What to do when the path is taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Overwrite {
     /// Leave what is there, and report it.
     #[default]
@@ -154,7 +155,9 @@ pub fn clean_stale(dir: impl AsRef<Path>) -> Result<usize, SaveError> {
         let name = entry.file_name();
         let is_temp = name
             .to_str()
-            .is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
+            .is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX))
+            // What is no file is nobody's snapshot, and opening a pipe would wait for somebody.
+            && entry.file_type().is_ok_and(|kind| kind.is_file());
         if is_temp {
             let path = entry.path();
             removed += usize::from(
@@ -205,7 +208,10 @@ mod tests {
         let stale = dir.path().join(format!("{PREFIX}dead-0{SUFFIX}"));
         fs::write(&stale, "half").unwrap();
         fs::write(dir.path().join("other.tmp"), "not ours").unwrap();
+        let no_file = dir.path().join(format!("{PREFIX}directory-0{SUFFIX}"));
+        fs::create_dir(&no_file).unwrap();
         assert_eq!(clean_stale(dir.path()).unwrap(), 1);
+        fs::remove_dir(&no_file).unwrap();
         assert_eq!(
             names(dir.path()),
             [at_work.temp.file_name().unwrap().to_str().unwrap(), "other.tmp"]

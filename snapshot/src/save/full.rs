@@ -21,6 +21,7 @@ use crate::section::Section;
 
 /// What a save has written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Saved {
     /// Length of the file in bytes, holes included.
     pub file_len: u64,

@@ -8,6 +8,7 @@ use crate::memory::{MemoryError, PageSource};
 
 /// How far a long save has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress {
     /// Bytes of memory looked at so far.
     pub done_bytes: u64,

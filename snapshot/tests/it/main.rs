@@ -9,6 +9,7 @@
 mod atomic;
 mod common;
 mod damage;
+mod fuzzed;
 #[cfg(target_arch = "x86_64")]
 mod golden;
 mod round_trip;

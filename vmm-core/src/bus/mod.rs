@@ -2,4 +2,5 @@
 
 mod range;
 
-pub use range::{Bus, BusDevice, BusError, SharedDevice};
+pub use range::BusError;
+pub(crate) use range::{Bus, BusDevice, SharedDevice};

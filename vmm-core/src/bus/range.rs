@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 ///
 /// Called on a vCPU thread while that vCPU is stopped, so it must neither block nor allocate without bound. What the
 /// guest sends is untrusted: an access that makes no sense is ignored.
-pub trait BusDevice: Send {
+pub(crate) trait BusDevice: Send {
     /// Fills `data` from `offset` bytes into the range. What is left untouched reads as all ones.
     fn read(&mut self, offset: u64, data: &mut [u8]);
 
@@ -16,7 +16,7 @@ pub trait BusDevice: Send {
 }
 
 /// A device that is on a bus and known elsewhere too (event loop, save and restore).
-pub type SharedDevice = Arc<Mutex<dyn BusDevice>>;
+pub(crate) type SharedDevice = Arc<Mutex<dyn BusDevice>>;
 
 /// A range could not be added.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +44,7 @@ pub enum BusError {
 
 /// Disjoint address ranges and the device behind each. Look-up is a binary search.
 #[derive(Clone, Default)]
-pub struct Bus {
+pub(crate) struct Bus {
     devices: Vec<Slot>,
 }
 
@@ -60,7 +60,7 @@ impl Bus {
     ///
     /// # Errors
     /// The range is empty or overlaps one that is there.
-    pub fn insert(&mut self, base: u64, len: u64, device: SharedDevice) -> Result<(), BusError> {
+    pub(crate) fn insert(&mut self, base: u64, len: u64, device: SharedDevice) -> Result<(), BusError> {
         let end = base
             .checked_add(len)
             .filter(|_| len > 0)
@@ -82,7 +82,7 @@ impl Bus {
     }
 
     /// Reads from the device at `addr`. Where there is none, all ones are read, as on real hardware.
-    pub fn read(&self, addr: u64, data: &mut [u8]) {
+    pub(crate) fn read(&self, addr: u64, data: &mut [u8]) {
         data.fill(0xff);
         if let Some((slot, offset)) = self.find(addr, data.len()) {
             slot.device
@@ -93,7 +93,7 @@ impl Bus {
     }
 
     /// Writes to the device at `addr`. Where there is none, nothing happens.
-    pub fn write(&self, addr: u64, data: &[u8]) {
+    pub(crate) fn write(&self, addr: u64, data: &[u8]) {
         if let Some((slot, offset)) = self.find(addr, data.len()) {
             slot.device
                 .lock()

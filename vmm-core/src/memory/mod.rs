@@ -9,7 +9,8 @@ pub(crate) mod rom;
 mod slots;
 
 pub use image::{ImageRegion, MemoryImage};
-pub use ram::{FillError, GuestRam, MapImageError, ReserveError};
+pub(crate) use ram::GuestRam;
+pub use ram::{FillError, MapImageError, ReserveError};
 pub use rom::RomError;
 pub use slots::SlotError;
 pub(crate) use slots::{register, register_rom};

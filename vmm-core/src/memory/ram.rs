@@ -21,7 +21,7 @@ use super::layout::{self, PAGE_SIZE};
 ///
 /// Cheap to clone; the mapping lives until the last clone is dropped.
 #[derive(Debug, Clone)]
-pub struct GuestRam {
+pub(crate) struct GuestRam {
     memory: Arc<GuestMemoryMmap>,
     bytes: u64,
 }
@@ -110,7 +110,7 @@ impl GuestRam {
     ///
     /// # Errors
     /// The size is out of range, or the process has no address space left.
-    pub fn reserve(bytes: u64) -> Result<Self, ReserveError> {
+    pub(crate) fn reserve(bytes: u64) -> Result<Self, ReserveError> {
         let in_range = (layout::MEMORY_MIN_BYTES..=layout::MEMORY_MAX_BYTES).contains(&bytes);
         if !in_range || !bytes.is_multiple_of(PAGE_SIZE) {
             return Err(ReserveError::Size { bytes });
@@ -130,7 +130,7 @@ impl GuestRam {
 
     /// The memory, for `vm-memory`'s volatile accesses.
     #[must_use]
-    pub fn memory(&self) -> &GuestMemoryMmap {
+    pub(crate) fn memory(&self) -> &GuestMemoryMmap {
         &self.memory
     }
 
@@ -140,7 +140,7 @@ impl GuestRam {
 
     /// Bytes of RAM.
     #[must_use]
-    pub const fn bytes(&self) -> u64 {
+    pub(crate) const fn bytes(&self) -> u64 {
         self.bytes
     }
 
@@ -152,7 +152,7 @@ impl GuestRam {
     /// # Errors
     /// The image does not fit this RAM, its file is too short, or the kernel refused. RAM is then in an unknown state
     /// and the VM must be thrown away.
-    pub fn map_image(&self, image: &MemoryImage) -> Result<(), MapImageError> {
+    pub(crate) fn map_image(&self, image: &MemoryImage) -> Result<(), MapImageError> {
         self.check_layout(image)?;
         for region in &image.regions {
             self.map_region(region)?;

@@ -54,9 +54,15 @@ pub enum ShellError {
     /// The vCPU refused the stub's or the template's state.
     #[error(transparent)]
     Vcpu(#[from] VcpuStateError),
-    /// The stub did not run to its end.
-    #[error("run the warm-up stub: {0}")]
-    Stub(String),
+    /// KVM did not run the stub.
+    #[error("run the warm-up stub")]
+    Stub(#[source] std::io::Error),
+    /// The stub left the guest in another way than by its end.
+    #[error("run the warm-up stub: unexpected exit {exit}")]
+    StubExit {
+        /// The exit, as KVM has it.
+        exit: String,
+    },
     /// The template's interrupt routes were refused.
     #[error("prepare the template's interrupt routes")]
     IoApic(#[source] std::io::Error),

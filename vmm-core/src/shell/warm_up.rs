@@ -59,7 +59,7 @@ pub(super) fn first_entry(vcpu: &mut Vcpu) -> Result<(), ShellError> {
     let reset = vcpu
         .fd
         .get_sregs()
-        .map_err(|errno| ShellError::Stub(errno.to_string()))?;
+        .map_err(|errno| ShellError::Stub(errno.into()))?;
     vcpu.enter(
         &regs::at(REAL_MODE_OFFSET),
         &regs::real_mode_sregs(reset, ROM_BASE.0),
@@ -71,11 +71,12 @@ pub(super) fn first_entry(vcpu: &mut Vcpu) -> Result<(), ShellError> {
 
 /// Runs the vCPU until an exit that `is_end` knows, and lets KVM complete it.
 fn run(vcpu: &mut Vcpu, is_end: impl Fn(&VcpuExit<'_>) -> bool) -> Result<(), ShellError> {
-    let kernel = |errno: kvm_ioctls::Error| ShellError::Stub(errno.to_string());
+    let kernel = |errno: kvm_ioctls::Error| ShellError::Stub(errno.into());
+    let unexpected = |exit: String| ShellError::StubExit { exit };
     loop {
         match vcpu.fd.run() {
             Ok(exit) if is_end(&exit) => break,
-            Ok(exit) => return Err(ShellError::Stub(format!("unexpected exit {exit:?}"))),
+            Ok(exit) => return Err(unexpected(format!("{exit:?}"))),
             // A signal that was not meant for it.
             Err(errno) if errno.errno() == libc::EINTR => {}
             Err(errno) => return Err(kernel(errno)),
@@ -86,7 +87,7 @@ fn run(vcpu: &mut Vcpu, is_end: impl Fn(&VcpuExit<'_>) -> bool) -> Result<(), Sh
     let finished = vcpu.fd.run().map(|exit| format!("{exit:?}"));
     vcpu.fd.set_kvm_immediate_exit(0);
     match finished {
-        Ok(exit) => Err(ShellError::Stub(format!("unexpected exit {exit}"))),
+        Ok(exit) => Err(unexpected(exit)),
         Err(errno) if errno.errno() == libc::EINTR => Ok(()),
         Err(errno) => Err(kernel(errno)),
     }

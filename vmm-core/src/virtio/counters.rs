@@ -27,13 +27,14 @@ pub(crate) struct DeviceCounters {
 }
 
 impl DeviceCounters {
-    pub(crate) fn counts(&self) -> DeviceCounts {
+    pub(crate) fn counts(&self, malformed_chains: u64) -> DeviceCounts {
         DeviceCounts {
             interrupts: self.interrupts.value(),
             interrupt_errors: self.interrupt_errors.value(),
             broken: self.broken.value(),
             refused_queues: self.refused_queues.value(),
             refused_features: self.refused_features.value(),
+            malformed_chains,
         }
     }
 }
@@ -52,4 +53,6 @@ pub struct DeviceCounts {
     pub refused_queues: u64,
     /// Feature sets that were refused.
     pub refused_features: u64,
+    /// Descriptor chains that were given back unused because they made no sense.
+    pub malformed_chains: u64,
 }

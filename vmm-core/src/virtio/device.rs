@@ -10,7 +10,7 @@ use super::ring::{Ring, RingError};
 ///
 /// All methods run with the device's lock held, on the event loop's thread or, while that is blocked, on the thread that
 /// saves, restores or kicks the device.
-pub trait VirtioDevice: Send {
+pub(crate) trait VirtioDevice: Send {
     /// The virtio device id (virtio 1.2, section 5).
     const ID: u32;
 
@@ -38,13 +38,16 @@ pub trait VirtioDevice: Send {
     /// The driver broke a ring: the device stops until it is reset.
     fn run(&mut self, mem: &GuestMemoryMmap, rings: &mut [Option<Ring>]) -> Result<Pass, RingError>;
 
+    /// Descriptor chains so far that were given back unused because they made no sense.
+    fn malformed_chains(&self) -> u64;
+
     /// Called after [`run`](Self::run) once the guest has its interrupt, for what may wait that long.
     fn settle(&mut self);
 }
 
 /// What a pass over the rings leaves to its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pass {
+pub(crate) struct Pass {
     /// The driver wants an interrupt for what was done.
     pub interrupt: bool,
     /// The pass was cut short for fairness and there is more to do now.

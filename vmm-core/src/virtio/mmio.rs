@@ -26,7 +26,7 @@ const WINDOW: u64 = 0x1000;
 ///
 /// Its owner puts it into an `Arc<Mutex<_>>`, on the bus, and into the event loop, and registers its
 /// [`ioeventfds`](Self::ioeventfds). The lock is held for one register access or one pass over the rings.
-pub struct VirtioMmio<D> {
+pub(crate) struct VirtioMmio<D> {
     pub(super) device: D,
     pub(super) mem: Arc<GuestMemoryMmap>,
     irq: IrqLine,
@@ -47,7 +47,7 @@ impl<D: VirtioDevice> VirtioMmio<D> {
     ///
     /// # Errors
     /// The system is out of file descriptors: one for each queue and one more are needed.
-    pub fn new(device: D, mem: Arc<GuestMemoryMmap>, irq: IrqLine) -> std::io::Result<Self> {
+    pub(crate) fn new(device: D, mem: Arc<GuestMemoryMmap>, irq: IrqLine) -> std::io::Result<Self> {
         let queues = device.queue_sizes().len();
         let event = || EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC);
         Ok(VirtioMmio {
@@ -67,7 +67,7 @@ impl<D: VirtioDevice> VirtioMmio<D> {
     }
 
     /// What to register with KVM, once, so that notifications and acknowledgements cost no exit.
-    pub fn ioeventfds(&self) -> impl Iterator<Item = IoEventFd<'_>> {
+    pub(crate) fn ioeventfds(&self) -> impl Iterator<Item = IoEventFd<'_>> {
         let queues = (0..).zip(&self.notify).map(|(queue, fd)| IoEventFd {
             offset: reg::QUEUE_NOTIFY.into(),
             datamatch: Some(queue),
@@ -82,22 +82,22 @@ impl<D: VirtioDevice> VirtioMmio<D> {
     }
 
     /// The device behind the transport.
-    pub fn device(&self) -> &D {
+    pub(crate) fn device(&self) -> &D {
         &self.device
     }
 
     /// The device behind the transport, for saving and restoring what it keeps for itself.
-    pub fn device_mut(&mut self) -> &mut D {
+    pub(crate) fn device_mut(&mut self) -> &mut D {
         &mut self.device
     }
 
     /// What the transport has counted so far.
-    pub fn counts(&self) -> DeviceCounts {
-        self.counters.counts()
+    pub(crate) fn counts(&self) -> DeviceCounts {
+        self.counters.counts(self.device.malformed_chains())
     }
 
     /// The state to save. The guest and the event loop must be standing still.
-    pub fn state(&self) -> TransportState {
+    pub(crate) fn state(&self) -> TransportState {
         let queue = |(registers, ring): (&QueueRegisters, &Option<Ring>)| match ring {
             Some(ring) => ring.state(),
             None => registers.state(),
@@ -119,7 +119,7 @@ impl<D: VirtioDevice> VirtioMmio<D> {
     ///
     /// # Errors
     /// The state is not one this device can be in; the device stays as it was.
-    pub fn restore(&mut self, state: &TransportState) -> Result<(), RestoreError> {
+    pub(crate) fn restore(&mut self, state: &TransportState) -> Result<(), RestoreError> {
         if state.device_id != D::ID {
             return Err(RestoreError::Device {
                 expected: D::ID,
@@ -170,7 +170,7 @@ impl<D: VirtioDevice> VirtioMmio<D> {
 
     /// Does all there is to do once, whether or not anything was notified: after a restore, notifications that were
     /// under way are gone. Raises an interrupt as well if the driver may be waiting for a lost one.
-    pub fn kick(&mut self) {
+    pub(crate) fn kick(&mut self) {
         self.device.wake();
         let owed = |ring: &Ring| ring.may_owe_interrupt(&self.mem);
         // Only the first queue: a driver that waits on another one has work of its own to hand in first.

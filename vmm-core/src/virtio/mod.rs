@@ -19,13 +19,14 @@ mod subscriber;
 mod testing;
 
 pub use counters::DeviceCounts;
-pub use device::{Pass, VirtioDevice};
-pub use mmio::VirtioMmio;
+pub(crate) use mmio::VirtioMmio;
 pub use net::{
-    AttachError, ConnectError, ConnectionId, DetachedStreams, EgressPolicy, Frame, MacAddress, Net,
-    NetBackend, NetConfig, NetConfigError, NetDevice, Spare, TcpStateError, UserNet, UserNetConfig,
-    UserNetCounts, UserNetError, UserNetHandle, UserNetState,
+    AttachError, ConnectError, ConnectionId, DetachedStreams, EgressPolicy, MacAddress, NetConfig,
+    NetConfigError, Spare, TcpStateError, UserNetConfig, UserNetCounts, UserNetError, UserNetHandle,
 };
-pub use notify::IoEventFd;
-pub use ring::{Ring, RingError};
-pub use state::{RestoreError, TransportState};
+pub(crate) use net::{Net, NetDevice, UserNet, UserNetState};
+#[cfg(any(test, feature = "fuzz"))]
+pub use net::{fuzz_link, fuzz_link_state, fuzz_queues};
+pub use ring::RingError;
+pub use state::RestoreError;
+pub(crate) use state::TransportState;

@@ -7,7 +7,7 @@ use vmm_sys_util::eventfd::EventFd;
 /// Writes are four bytes wide. `datamatch` is the value that triggers `fd`; other values still cause an exit and reach the
 /// device as a plain register write, which works just as well.
 #[derive(Debug)]
-pub struct IoEventFd<'a> {
+pub(crate) struct IoEventFd<'a> {
     /// Byte offset in the register window.
     pub offset: u64,
     /// The written value to match, or `None` for every value.

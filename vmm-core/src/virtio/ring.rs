@@ -19,7 +19,7 @@ const MAX_DESCRIPTORS: usize = 32;
 #[non_exhaustive]
 pub enum RingError {
     /// An index, size, alignment or access that `virtio-queue` refuses.
-    #[error("virtqueue: {0}")]
+    #[error("use the virtqueue")]
     Queue(#[from] virtio_queue::Error),
     /// A part of the ring is not in guest memory.
     #[error("virtqueue {part} at {gpa:#x} ({len_bytes} bytes) is not in guest memory")]
@@ -49,7 +49,7 @@ struct Segment {
 
 /// A ring in use. One chain is current at a time: the one that was popped last.
 #[derive(Debug)]
-pub struct Ring {
+pub(crate) struct Ring {
     queue: Queue,
     segments: Vec<Segment>,
     /// How many of `segments` are for reading; the rest are for writing.
@@ -118,7 +118,7 @@ impl Ring {
 
     /// Entries of the ring.
     #[must_use]
-    pub fn size(&self) -> u16 {
+    pub(crate) fn size(&self) -> u16 {
         self.queue.size()
     }
 
@@ -129,7 +129,7 @@ impl Ring {
     ///
     /// # Errors
     /// The ring itself makes no sense; it must not be used any more.
-    pub fn pop(&mut self, mem: &GuestMemoryMmap) -> Result<Option<u16>, RingError> {
+    pub(crate) fn pop(&mut self, mem: &GuestMemoryMmap) -> Result<Option<u16>, RingError> {
         self.segments.clear();
         self.readable = 0;
         let Some(mut chain) = self.queue.iter(mem)?.next() else {
@@ -166,7 +166,7 @@ impl Ring {
     }
 
     /// Puts the chain popped last back, as if it had not been popped.
-    pub fn unpop(&mut self) {
+    pub(crate) fn unpop(&mut self) {
         self.queue.go_to_previous_position();
         self.segments.clear();
         self.readable = 0;
@@ -174,7 +174,7 @@ impl Ring {
 
     /// Whether the current chain has nothing to read and room to write at least `len_bytes`.
     #[must_use]
-    pub fn takes(&self, len_bytes: usize) -> bool {
+    pub(crate) fn takes(&self, len_bytes: usize) -> bool {
         let room: u64 = self
             .segments
             .iter()
@@ -185,7 +185,7 @@ impl Ring {
 
     /// Reads the readable part of the current chain into `buf`, each byte once. `None` if it is longer than `buf`, is
     /// not all in guest memory, or the chain has a writable part as well.
-    pub fn read<'b>(&self, mem: &GuestMemoryMmap, buf: &'b mut [u8]) -> Option<&'b [u8]> {
+    pub(crate) fn read<'b>(&self, mem: &GuestMemoryMmap, buf: &'b mut [u8]) -> Option<&'b [u8]> {
         if self.readable < self.segments.len() {
             return None;
         }
@@ -200,7 +200,7 @@ impl Ring {
 
     /// Writes `parts` one after the other into the writable part of the current chain; answers the bytes written.
     /// `None` if they do not fit or the chain is not all in guest memory.
-    pub fn write(&self, mem: &GuestMemoryMmap, parts: &[&[u8]]) -> Option<u32> {
+    pub(crate) fn write(&self, mem: &GuestMemoryMmap, parts: &[&[u8]]) -> Option<u32> {
         let mut segments = self.segments.iter().skip(self.readable).copied();
         let mut segment = segments.next()?;
         let mut written = 0;
@@ -227,7 +227,12 @@ impl Ring {
     ///
     /// # Errors
     /// The ring makes no sense; it must not be used any more.
-    pub fn complete(&mut self, mem: &GuestMemoryMmap, head: u16, len_bytes: u32) -> Result<(), RingError> {
+    pub(crate) fn complete(
+        &mut self,
+        mem: &GuestMemoryMmap,
+        head: u16,
+        len_bytes: u32,
+    ) -> Result<(), RingError> {
         self.completed = true;
         Ok(self.queue.add_used(mem, head, len_bytes)?)
     }
@@ -237,7 +242,7 @@ impl Ring {
     ///
     /// # Errors
     /// The ring makes no sense; it must not be used any more.
-    pub fn enable_notification(&mut self, mem: &GuestMemoryMmap) -> Result<bool, RingError> {
+    pub(crate) fn enable_notification(&mut self, mem: &GuestMemoryMmap) -> Result<bool, RingError> {
         Ok(self.queue.enable_notification(mem)?)
     }
 
@@ -245,7 +250,7 @@ impl Ring {
     ///
     /// # Errors
     /// The ring makes no sense; it must not be used any more.
-    pub fn disable_notification(&mut self, mem: &GuestMemoryMmap) -> Result<(), RingError> {
+    pub(crate) fn disable_notification(&mut self, mem: &GuestMemoryMmap) -> Result<(), RingError> {
         Ok(self.queue.disable_notification(mem)?)
     }
 
@@ -253,7 +258,7 @@ impl Ring {
     ///
     /// # Errors
     /// The ring makes no sense; it must not be used any more.
-    pub fn needs_interrupt(&mut self, mem: &GuestMemoryMmap) -> Result<bool, RingError> {
+    pub(crate) fn needs_interrupt(&mut self, mem: &GuestMemoryMmap) -> Result<bool, RingError> {
         if !std::mem::take(&mut self.completed) {
             return Ok(false);
         }
@@ -270,7 +275,7 @@ impl Ring {
     ///
     /// # Errors
     /// The ring makes no sense; it must not be used any more.
-    pub fn may_owe_interrupt(&self, mem: &GuestMemoryMmap) -> Result<bool, RingError> {
+    pub(crate) fn may_owe_interrupt(&self, mem: &GuestMemoryMmap) -> Result<bool, RingError> {
         if !self.queue.event_idx_enabled() {
             return Ok(true);
         }

@@ -28,7 +28,7 @@ pub(crate) struct QueueState {
 ///
 /// It is only valid together with the guest memory of the same moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TransportState {
+pub(crate) struct TransportState {
     pub(crate) device_id: u32,
     pub(crate) status: DeviceStatus,
     pub(crate) driver_features: u64,

@@ -69,7 +69,7 @@ fn is_quiet(vm: &mut Vm) -> bool {
 
 /// Waits until the guest has no work left and nothing is under way on its link.
 pub(crate) fn settle(vm: &mut Vm) {
-    eventually("the guest is quiet", || is_quiet(vm));
+    assert!(vm.settle(PATIENCE).unwrap(), "the guest is not quiet");
 }
 
 /// Waits until the guest has work.

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read};
 use std::thread;
 
-use vmm_core::{ConnectError, MARK_SERVING, Spare, UserNetConfig, UserNetCounts, Vm, VmConfig};
+use vmm_core::{ConnectError, MARK_SERVING, UserNetConfig, UserNetCounts, Vm, VmConfig};
 
 use crate::common::{
     HTTP, PATIENCE, Test, ask, config, connect, eventually, get, hypervisor, request, serving, settle,
@@ -42,6 +42,9 @@ fn many_requests_on_one_connection() {
     }
     assert_eq!(vm.net().unwrap().counts().connections_opened, 1);
     assert_eq!(vm.net().unwrap().counts().checksum_errors, 0);
+    let device = vm.net_device_counts().unwrap();
+    assert!(device.interrupts > 0);
+    assert_eq!((device.broken, device.malformed_chains), (0, 0));
 }
 
 fn many_connections_at_once() {
@@ -60,14 +63,7 @@ fn many_connections_at_once() {
 }
 
 fn a_spare_connection_needs_no_handshake() {
-    let spares = vec![Spare { port: HTTP, count: 2 }];
-    let mut vm = serving(
-        &hypervisor(),
-        &with_net(UserNetConfig {
-            spares,
-            ..UserNetConfig::default()
-        }),
-    );
+    let mut vm = serving(&hypervisor(), &with_net(UserNetConfig::default().spare(HTTP, 2)));
     let net = vm.net().unwrap().clone();
     net.refill_spares();
     eventually("spares are ready", || net.spares_ready());
@@ -99,10 +95,7 @@ fn a_closed_port_refuses() {
 fn connections_have_a_limit() {
     let vm = serving(
         &hypervisor(),
-        &with_net(UserNetConfig {
-            max_connections: 2,
-            ..UserNetConfig::default()
-        }),
+        &with_net(UserNetConfig::default().max_connections(2)),
     );
     let net = vm.net().unwrap();
     let (first, _second) = (connect(&vm), connect(&vm));

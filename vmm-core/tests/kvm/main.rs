@@ -12,6 +12,7 @@
 mod boot;
 mod common;
 mod connections;
+mod crowds;
 mod elf;
 mod hostile;
 mod hypervisor;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         hypervisor::TESTS,
         boot::TESTS,
         connections::TESTS,
+        crowds::TESTS,
         pause::TESTS,
         stop::TESTS,
         restore::TESTS,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmm_core::{DetachedStreams, GenerationId, Restore, ShellPool};
+use vmm_core::{DetachedStreams, GenerationId, NotReady, Restore, ShellPool};
 
 use crate::common::{
     MIB, PATIENCE, Saved, Test, bounded, causes, config, eventually, hypervisor, request, saved_serving,
@@ -20,6 +20,10 @@ pub(crate) const TESTS: &[Test] = &[
     (
         "a_pool_that_cannot_make_shells_says_why",
         a_pool_that_cannot_make_shells_says_why,
+    ),
+    (
+        "a_pool_that_takes_longer_says_how_many_are_ready",
+        a_pool_that_takes_longer_says_how_many_are_ready,
     ),
     (
         "used_vms_are_destroyed_even_when_shells_fail",
@@ -50,7 +54,8 @@ fn restore(saved: &Saved) -> Restore<'_> {
 fn a_pool_fills_and_refills_to_its_target() {
     let saved = saved_serving(&hypervisor(), &config());
     let pool = pool(2);
-    assert_eq!(pool.wait_ready(5, PATIENCE).unwrap(), 2);
+    pool.wait_ready(5, PATIENCE).unwrap();
+    assert_eq!(pool.ready(), 2);
     let vm = pool
         .take()
         .unwrap()
@@ -59,12 +64,14 @@ fn a_pool_fills_and_refills_to_its_target() {
     vm.start().unwrap();
     assert_eq!(request(&vm, "/count"), "1");
     pool.retire(vm);
-    assert_eq!(pool.wait_ready(2, PATIENCE).unwrap(), 2);
+    pool.wait_ready(2, PATIENCE).unwrap();
+    assert_eq!(pool.ready(), 2);
     // Two shells of two threads each, and the pool's own.
     wait_threads(5);
     assert_eq!(pool.ready(), 2);
     let none = self::pool(0);
-    assert_eq!(none.wait_ready(1, PATIENCE).unwrap(), 0);
+    none.wait_ready(1, PATIENCE).unwrap();
+    assert_eq!(none.ready(), 0);
     assert!(none.take().is_none());
 }
 
@@ -73,7 +80,8 @@ fn a_template_replaces_the_stock() {
     let pool = pool(2);
     pool.wait_ready(2, PATIENCE).unwrap();
     pool.set_template(Arc::new(saved.state.clone()).into());
-    assert_eq!(pool.wait_ready(2, PATIENCE).unwrap(), 2);
+    pool.wait_ready(2, PATIENCE).unwrap();
+    assert_eq!(pool.ready(), 2);
     wait_threads(5);
     let vm = pool
         .take()
@@ -87,14 +95,27 @@ fn a_template_replaces_the_stock() {
 fn a_pool_that_cannot_make_shells_says_why() {
     let pool = ShellPool::new(Arc::new(hypervisor()), config().memory_bytes(1), 1).unwrap();
     let error = pool.wait_ready(1, PATIENCE).unwrap_err();
-    assert!(
-        error.to_string().contains("reserve 1 bytes"),
-        "{}",
-        causes(&*error)
-    );
+    assert!(matches!(error, NotReady::Failed(_)));
+    assert!(causes(&error).contains("reserve 1 bytes"), "{}", causes(&error));
     assert!(pool.take().is_none());
-    assert_eq!(pool.wait_ready(0, Duration::ZERO).unwrap(), 0);
+    pool.wait_ready(0, Duration::ZERO).unwrap();
     bounded("drop a pool that fails", || drop(pool));
+}
+
+fn a_pool_that_takes_longer_says_how_many_are_ready() {
+    let pool = pool(50);
+    let error = pool.wait_ready(50, Duration::ZERO).unwrap_err();
+    let NotReady::TimedOut {
+        ready, wanted: 50, ..
+    } = error
+    else {
+        panic!("{error}")
+    };
+    assert!(ready < 50, "{error}");
+    assert_eq!(
+        error.to_string(),
+        format!("{ready} of 50 shells are ready after 0 ms")
+    );
 }
 
 fn used_vms_are_destroyed_even_when_shells_fail() {

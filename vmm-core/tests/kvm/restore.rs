@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use vmm_core::{
     CreateError, DetachedStreams, GenerationId, MARK_RESUMED, MARK_SERVING, Restore, RestoreError, Shell,
-    ShellError, Spare, StateKind, Template, UserNetConfig, Vm, VmState,
+    ShellError, StateKind, Template, UserNetConfig, Vm, VmState,
 };
 
 use crate::common::{
@@ -188,11 +188,7 @@ fn a_restored_guest_says_that_it_runs_again() {
 
 fn spare_connections_survive() {
     let hypervisor = hypervisor();
-    let spares = vec![Spare { port: HTTP, count: 1 }];
-    let config = config().net(Some(UserNetConfig {
-        spares,
-        ..UserNetConfig::default()
-    }));
+    let config = config().net(Some(UserNetConfig::default().spare(HTTP, 1)));
     let mut vm = serving(&hypervisor, &config);
     let net = vm.net().unwrap().clone();
     net.refill_spares();

@@ -1,14 +1,22 @@
 //! Why guests stop, and what is left of them.
 
+use std::io::{Read, Write};
+use std::iter;
+use std::os::unix::net::UnixStream;
+
 use vmm_core::{StopReason, Vm, VmError, VmStatus, WaitError};
 
 use crate::common::{
-    PATIENCE, Test, ask, config, connect, hypervisor, read_response, serving, stops, wait_stop,
+    PATIENCE, Test, ask, bounded, config, connect, hypervisor, read_response, serving, stops, wait_stop,
 };
 use crate::elf::{BOOT_TIMER, Code, NOWHERE, SERIAL};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a_guest_that_exits_is_reset", a_guest_that_exits_is_reset),
+    (
+        "last_words_wait_for_a_late_reader",
+        last_words_wait_for_a_late_reader,
+    ),
     (
         "a_guest_that_crashes_triple_faults",
         a_guest_that_crashes_triple_faults,
@@ -26,6 +34,40 @@ fn a_guest_that_exits_is_reset() {
     assert_eq!(read_response(&mut stream), b"bye\n");
     assert_eq!(stopped.recv_timeout(PATIENCE).unwrap(), StopReason::GuestReset);
     assert!(stopped.recv().is_err(), "listeners are called once");
+}
+
+/// Bytes that a socket takes from the link before it is full.
+fn socket_bytes() -> usize {
+    let (mut ours, _theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    iter::from_fn(|| ours.write(&[0; 1460]).ok()).sum()
+}
+
+fn last_words_wait_for_a_late_reader() {
+    let vm = serving(&hypervisor(), &config());
+    let mut stream = connect(&vm);
+    // The guest exits when all of its answer has been acknowledged: the socket is full then, and the link holds the rest.
+    let body: Vec<u8> = (0..socket_bytes() + 20_000)
+        .map(|i| (i ^ (i >> 8)).to_le_bytes()[0])
+        .collect();
+    write!(
+        stream,
+        "POST /echo HTTP/1.1\r\nHost: guest\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    )
+    .unwrap();
+    stream.write_all(&body).unwrap();
+    ask(&mut stream, "/exit");
+    assert_eq!(wait_stop(&vm.handle()), StopReason::GuestReset);
+    assert_eq!(
+        vm.net().unwrap().connections(),
+        0,
+        "nothing is kept for the reader"
+    );
+    bounded("drop the VM", || drop(vm));
+    assert!(read_response(&mut stream) == body, "another body");
+    assert_eq!(read_response(&mut stream), b"bye\n");
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
 }
 
 fn a_guest_that_crashes_triple_faults() {

@@ -16,6 +16,8 @@ pub(crate) struct Application {
     count: u64,
     requests: u64,
     exiting: bool,
+    /// Time in which nobody was listened to.
+    deaf_ns: u64,
     random: Random,
     timer: BootTimer,
     clock: Clock,
@@ -34,6 +36,7 @@ impl Application {
             count: 0,
             requests: 0,
             exiting: false,
+            deaf_ns: 0,
             random,
             timer,
             clock,
@@ -71,6 +74,11 @@ impl Application {
         self.clock.awake_ns()
     }
 
+    /// Nanoseconds since boot, the time asleep included, in which a client could have been heard.
+    pub(crate) fn patience_ns(&self) -> u64 {
+        self.clock.monotonic_ns().saturating_sub(self.deaf_ns)
+    }
+
     /// Whether `/exit` has been asked for.
     pub(crate) fn is_exiting(&self) -> bool {
         self.exiting
@@ -78,12 +86,15 @@ impl Application {
 
     /// Spins for `ms` milliseconds.
     #[cold]
-    fn burn(&self, ms: u64) {
-        let until = self
-            .clock
-            .monotonic_ns()
-            .saturating_add(ms.saturating_mul(1_000_000));
-        while self.clock.monotonic_ns() < until {
+    fn burn(&mut self, ms: u64) {
+        let start = self.clock.monotonic_ns();
+        let until = start.saturating_add(ms.saturating_mul(1_000_000));
+        loop {
+            let now = self.clock.monotonic_ns();
+            if now >= until {
+                self.deaf_ns = self.deaf_ns.saturating_add(now - start);
+                return;
+            }
             core::hint::spin_loop();
         }
     }

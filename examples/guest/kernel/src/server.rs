@@ -8,7 +8,7 @@ mod interface;
 
 use alloc::vec::Vec;
 
-use guest_kernel::{Scratch, Segment, SegmentKind};
+use guest_kernel::{Scratch, Segment, SegmentKind, Slots};
 use smoltcp::iface::{Interface, PollIngressSingleResult, PollResult, SocketSet};
 use smoltcp::time::Instant;
 
@@ -28,13 +28,6 @@ const CONNECTION_LEN: usize = 48 << 10;
 /// Shortest timer, in microseconds: what is due while nothing can be sent must not make the CPU spin.
 const MIN_WAIT_US: i64 = 100;
 
-/// Who a connection is with, and when it needs attention; kept apart from the rest for being looked through.
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    peer: Option<u64>,
-    due: Option<Instant>,
-}
-
 /// The server.
 pub(crate) struct Server {
     app: Application,
@@ -44,7 +37,7 @@ pub(crate) struct Server {
     stale: bool,
     /// The neighbor that the interface was taught.
     neighbor: Option<Neighbor>,
-    slots: Vec<Slot>,
+    slots: Slots,
     connections: Vec<Connection>,
     /// Indices of free connections, the one used last at the end.
     free: Vec<usize>,
@@ -71,7 +64,7 @@ impl Server {
             interface,
             stale: false,
             neighbor: None,
-            slots: Vec::new(),
+            slots: Slots::new(),
             connections: Vec::new(),
             free: Vec::new(),
             ready: Vec::new(),
@@ -102,8 +95,8 @@ impl Server {
                 break;
             }
         }
-        for (index, slot) in self.slots.iter_mut().enumerate() {
-            if slot.due.is_some_and(|due| due <= now) && !self.ready.contains(&index) {
+        for index in self.slots.due(now) {
+            if !self.ready.contains(&index) {
                 self.ready.push(index);
             }
         }
@@ -111,8 +104,8 @@ impl Server {
             self.settle(index, now, net);
         }
         net.flush();
-        let said = |index| self.connections.get(index).is_none_or(Connection::has_sent_all);
-        if self.last_words.is_some_and(said) {
+        let heard = |index| self.connections.get(index).is_none_or(Connection::has_said_all);
+        if self.last_words.is_some_and(heard) {
             stop();
         }
     }
@@ -124,7 +117,7 @@ impl Server {
             self.apic.timer_fired();
             self.timer = None;
         }
-        let due = self.slots.iter().filter_map(|slot| slot.due).min();
+        let due = self.slots.next_due();
         if due.is_none_or(|due| self.timer.is_none_or(|timer| timer > due)) && due != self.timer {
             let now = now(&mut self.app);
             if due.is_some_and(|due| due <= now) && !net.is_blocked() {
@@ -144,7 +137,11 @@ impl Server {
 
     /// Gives the next frame to its connection; false if it cannot be taken yet.
     fn receive(&mut self, segment: Option<Segment>, now: Instant, net: &mut Net) -> bool {
-        let index = segment.and_then(|segment| self.find(segment).or_else(|| self.open(segment, now, net)));
+        let index = segment.and_then(|segment| {
+            self.slots
+                .find(segment.peer)
+                .or_else(|| self.open(segment, now, net))
+        });
         let sockets = match index.and_then(|index| self.connections.get_mut(index)) {
             Some(connection) => connection.sockets(),
             None => &mut self.nobody,
@@ -158,19 +155,19 @@ impl Server {
         result != PollIngressSingleResult::None
     }
 
-    fn find(&self, segment: Segment) -> Option<usize> {
-        self.slots.iter().position(|slot| slot.peer == Some(segment.peer))
-    }
-
-    /// Finds a connection for a peer that begins one, if there is memory.
+    /// Finds a connection for a peer that begins one. None if there is no room: the peer is refused.
     fn open(&mut self, segment: Segment, now: Instant, net: &mut Net) -> Option<usize> {
         if segment.kind != SegmentKind::Open {
             return None;
         }
-        if self.free.is_empty() && self.connections.len() < self.max_connections {
-            self.grow()?;
+        let now_ns = self.app.patience_ns();
+        if (self.slots.len() - self.free.len()) * 2 > self.max_connections {
+            self.thin_out(now_ns);
         }
-        let index = self.free.pop()?;
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => self.grow().or_else(|| self.evict(now, now_ns, net))?,
+        };
         if self.stale {
             self.stale = false;
             self.neighbor = None;
@@ -183,48 +180,75 @@ impl Server {
             self.neighbor = Some(neighbor);
             interface::learn(&mut self.interface, neighbor, net.mac(), now);
         }
-        if let (Some(slot), Some(connection)) = (self.slots.get_mut(index), self.connections.get_mut(index)) {
-            slot.peer = Some(segment.peer);
+        if let Some(connection) = self.connections.get_mut(index) {
+            self.slots.open(index, segment.peer, now_ns);
             connection.listen();
         }
         Some(index)
     }
 
-    /// Adds a free connection, if there is memory.
-    pub(crate) fn grow(&mut self) -> Option<()> {
-        let len = self.connections.len() + 1;
-        self.slots.try_reserve(1).ok()?;
+    /// Takes memory for a first connection, before it is needed.
+    pub(crate) fn prepare(&mut self) {
+        let index = self.grow();
+        self.free.extend(index);
+    }
+
+    /// Adds room for a connection, if there is memory and it is not forbidden.
+    fn grow(&mut self) -> Option<usize> {
+        let len = self.slots.len() + 1;
+        if len > self.max_connections {
+            return None;
+        }
         self.connections.try_reserve(1).ok()?;
         self.free.try_reserve(len - self.free.len()).ok()?;
         self.ready.try_reserve(len - self.ready.len()).ok()?;
-        self.connections.push(Connection::new()?);
-        self.slots.push(Slot {
-            peer: None,
-            due: None,
-        });
-        self.free.push(len - 1);
-        Some(())
+        let connection = Connection::new()?;
+        let index = self.slots.grow()?;
+        self.connections.push(connection);
+        Some(index)
+    }
+
+    /// Has the connection end in good order whose client has been silent longest, if that is long.
+    #[cold]
+    fn thin_out(&mut self, now_ns: u64) {
+        if let Some(index) = self.slots.stale(now_ns, &self.ready)
+            && let Some(connection) = self.connections.get_mut(index)
+        {
+            connection.dismiss();
+            self.ready.push(index);
+        }
+    }
+
+    /// Ends the connection at once that can best be done without; its memory is for another one.
+    #[cold]
+    fn evict(&mut self, now: Instant, now_ns: u64, net: &mut Net) -> Option<usize> {
+        let index = self.slots.dispensable(now_ns, &self.ready)?;
+        let connection = self.connections.get_mut(index)?;
+        connection.abort();
+        // The peer's reset; if there is no room for it now, the peer gets one for what it sends next.
+        self.interface.poll_egress(now, net, connection.sockets());
+        self.slots.close(index);
+        Some(index)
     }
 
     /// Lets a connection's requests be answered and sends what is to be sent.
     fn settle(&mut self, index: usize, now: Instant, net: &mut Net) {
-        let (Some(slot), Some(connection)) = (self.slots.get_mut(index), self.connections.get_mut(index))
-        else {
+        let Some(connection) = self.connections.get_mut(index) else {
             return;
         };
-        connection.advance(&mut self.scratch, &mut self.app);
+        let now_ns = self.app.patience_ns();
+        let progress = connection.advance(now_ns, &mut self.scratch, &mut self.app);
         while self.interface.poll_egress(now, net, connection.sockets()) != PollResult::None {}
         if self.app.is_exiting() && self.last_words.is_none() {
             self.last_words = Some(index);
         }
         if connection.is_over() {
-            *slot = Slot {
-                peer: None,
-                due: None,
-            };
+            self.slots.close(index);
             self.free.push(index);
         } else {
-            slot.due = self.interface.poll_at(now, connection.sockets());
+            let due = self.interface.poll_at(now, connection.sockets());
+            self.slots
+                .note(index, connection.waiting(), progress, now_ns, due);
         }
     }
 }

@@ -30,8 +30,10 @@ pub(crate) extern "C" fn start(entry: u64, boot_info: u64, entry_tsc: u64) -> ! 
     let mut timer = BootTimer::new(&info.command_line, entry_tsc);
     let heap_len = usize::try_from(info.ram_end - image_end_gpa).unwrap_or(0);
     let heap_start = core::ptr::with_exposed_provenance_mut(image_end);
-    // SAFETY: the memory map says that this is RAM; it begins behind the image, so that nothing else uses it, and the
-    // heap is given memory only here.
+    // SAFETY: the memory map says that all of this is RAM, in one piece with the image, and `ring0.s` has it mapped.
+    // Nothing else is there: statics and stack are before the image's end, what the loader left and is still read is
+    // below the image (`Identity` gives nothing else), and the registers are above all RAM (`Window`). It is the heap's
+    // for ever, and this is the only call.
     unsafe { HEAP.lock().init(heap_start, heap_len) };
     timer.mark(Phase::Application);
     let resume_mark = info.command_line.has("resume_mark");
@@ -74,7 +76,7 @@ fn prepare(info: &BootInfo<'static>, mut timer: BootTimer, heap_len: usize) -> B
     let server = Server::new(app, &mut net, apic, heap_len);
     let mut state = Box::new(State { server, net });
     // The first connection's memory, beside the state and before it is needed.
-    state.server.grow();
+    state.server.prepare();
     state.server.app_mut().mark(Phase::Serving);
     if !command_line.has("quiet") {
         // The serial line takes everything.

@@ -33,6 +33,13 @@ impl Client {
         self.0.get_mut().write_all(bytes).context("send")
     }
 
+    /// Reads one line, with its end.
+    pub(crate) fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.0.read_line(&mut line).context("receive")?;
+        Ok(line)
+    }
+
     /// Reads one reply, with the body that its `Content-Length` announces.
     pub(crate) fn receive(&mut self) -> Result<Reply> {
         let mut head = String::new();

@@ -1,12 +1,17 @@
 //! The same image boots under QEMU's microvm machine and serves.
 
 mod client;
+mod conversation;
 mod machine;
 
 use anyhow::{Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use client::Client;
+use conversation::{
+    a_dying_guest_says_all_that_it_was_asked_for, expectations_are_met_or_refused, head_says_what_get_would,
+    what_is_no_request_is_refused_at_once,
+};
 use machine::{Machine, QEMU};
 
 type Test = (&'static str, fn() -> Result<()>);
@@ -16,7 +21,7 @@ fn main() {
     if !runs {
         eprintln!("{QEMU} is not installed: these tests are ignored (Debian: apt install qemu-system-x86)");
     }
-    let tests: [Test; 9] = [
+    let tests: [Test; 13] = [
         (
             "boots_by_pvh_and_tells_about_itself",
             boots_by_pvh_and_tells_about_itself,
@@ -37,6 +42,16 @@ fn main() {
         (
             "crash_stops_the_machine_without_a_reply",
             crash_stops_the_machine_without_a_reply,
+        ),
+        (
+            "what_is_no_request_is_refused_at_once",
+            what_is_no_request_is_refused_at_once,
+        ),
+        ("expectations_are_met_or_refused", expectations_are_met_or_refused),
+        ("head_says_what_get_would", head_says_what_get_would),
+        (
+            "a_dying_guest_says_all_that_it_was_asked_for",
+            a_dying_guest_says_all_that_it_was_asked_for,
         ),
     ];
     let trial = |(name, test): Test| {

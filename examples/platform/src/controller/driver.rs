@@ -16,10 +16,13 @@ use tracing::warn;
 
 use super::alarm::Alarm;
 use super::execute::ParkGate;
+use super::fall::Fallen;
 use super::requests::{Requests, Word};
+use super::run::Run;
 use super::status::{ServiceStatus, StatusBoard};
 use crate::host::{GuestLink, InstanceHost};
-use crate::wake_clock::WakeClock;
+use crate::phases::WakePhases;
+use crate::vitals::Vitals;
 
 /// Joins scheduler, hosts and proxy.
 ///
@@ -47,7 +50,23 @@ pub struct ServiceSetup {
     pub config: ValidConfig,
     /// Where its instances live.
     pub host: Arc<dyn InstanceHost>,
-    pub(crate) clock: Arc<WakeClock>,
+    /// An instance that is not quiet is parked as it is when nobody has waited for it for so long; `None` is never.
+    pub unattended: Option<Duration>,
+    vitals: Arc<Vitals>,
+}
+
+impl ServiceSetup {
+    /// A service that scales as `config` says, with its instances in `host`, and parks none that is not quiet.
+    #[must_use]
+    pub fn new(id: ServiceId, config: ValidConfig, host: Arc<dyn InstanceHost>) -> Self {
+        Self {
+            id,
+            config,
+            host,
+            unattended: None,
+            vitals: Arc::new(Vitals::new()),
+        }
+    }
 }
 
 pub(super) struct Service {
@@ -55,8 +74,9 @@ pub(super) struct Service {
     /// Taken away in the end: the proxy behind it holds the controller.
     gate: Mutex<Option<Arc<dyn ParkGate>>>,
     pub(super) cooldown: Duration,
+    pub(super) unattended: Option<Duration>,
     pub(super) board: StatusBoard,
-    pub(super) clock: Arc<WakeClock>,
+    pub(super) vitals: Arc<Vitals>,
 }
 
 impl Service {
@@ -72,12 +92,26 @@ pub(super) struct Core {
     /// Instances that are being started, and that nobody has given up.
     pub(super) starting: HashSet<InstanceId>,
     pub(super) running: HashMap<InstanceId, Running>,
+    /// The instance of each service that was last started.
+    pub(super) newest: HashMap<ServiceId, InstanceId>,
     /// The request that stands for all exchanges of a service that are under way.
     busy: HashMap<ServiceId, RequestId>,
-    /// Decided, and not done yet.
-    decided: VecDeque<Action>,
+    /// Not done yet.
+    pub(super) todo: VecDeque<Todo>,
     /// Somebody is doing it.
     executing: bool,
+}
+
+/// Something to do.
+pub(super) enum Todo {
+    /// The scheduler has decided it.
+    Do(Action),
+    /// An instance was taken out of those that run.
+    End {
+        run: Run,
+        fallen: Fallen,
+        reason: String,
+    },
 }
 
 /// An instance that runs, as far as the controller knows.
@@ -85,6 +119,10 @@ pub(super) struct Running {
     pub(super) link: Arc<dyn GuestLink>,
     /// Of the last command for it.
     pub(super) epoch: Epoch,
+    /// It is being parked.
+    pub(super) parking: bool,
+    /// When somebody last waited for it, unless somebody does.
+    pub(super) attended: Timestamp,
 }
 
 /// A request that the scheduler has admitted. Dropping it says that the request is done.
@@ -130,7 +168,8 @@ impl Controller {
             id,
             config,
             host,
-            clock,
+            unattended,
+            vitals,
         } in services
         {
             let cooldown = config.cooldown.unwrap_or(Cooldown::DEFAULT);
@@ -143,8 +182,9 @@ impl Controller {
                 host,
                 gate: Mutex::new(None),
                 cooldown,
+                unattended,
                 board: StatusBoard::new(),
-                clock,
+                vitals,
             };
             table.insert(id, service);
         }
@@ -153,9 +193,10 @@ impl Controller {
             requests: Requests::default(),
             starting: HashSet::new(),
             running: HashMap::new(),
+            newest: HashMap::new(),
             busy: HashMap::new(),
-            executing: !decided.is_empty(),
-            decided: decided.into(),
+            executing: false,
+            todo: decided.into_iter().map(Todo::Do).collect(),
         };
         let controller = Arc::new(Self {
             core: Mutex::new(core),
@@ -166,8 +207,9 @@ impl Controller {
             watches: TaskTracker::new(),
             ending: CancellationToken::new(),
         });
-        if controller.core().executing {
-            controller.execute();
+        let turn = controller.turn(&mut controller.core());
+        if let Some(turn) = turn {
+            turn.execute();
         }
         controller
     }
@@ -219,7 +261,7 @@ impl Controller {
     /// Dropping the future withdraws the request.
     pub async fn admit(self: &Arc<Self>, service: ServiceId) -> Result<Admitted, ControllerError> {
         if let Some(service) = self.services.get(&service) {
-            service.clock.asked();
+            service.vitals.clock.asked();
         }
         loop {
             let (id, word) = self.core().requests.wait();
@@ -254,7 +296,17 @@ impl Controller {
 
     /// The last exchange with `service` has ended.
     pub fn quiet(self: &Arc<Self>, service: ServiceId) {
-        let request = self.core().busy.remove(&service);
+        let request = {
+            let (mut core, now) = (self.core(), self.now());
+            let Core { newest, running, .. } = &mut *core;
+            if let Some(running) = newest
+                .get(&service)
+                .and_then(|instance| running.get_mut(instance))
+            {
+                running.attended = now;
+            }
+            core.busy.remove(&service)
+        };
         if let Some(request) = request {
             self.handle_in_lock(Event::RequestDone { service, request });
         }
@@ -264,6 +316,16 @@ impl Controller {
     #[must_use]
     pub fn status(&self, service: ServiceId) -> Option<watch::Receiver<ServiceStatus>> {
         Some(self.services.get(&service)?.board.subscribe())
+    }
+
+    /// What the wakes of `service` took so far, phase by phase; `None` if there is no such service.
+    #[must_use]
+    pub fn phases(&self, service: ServiceId) -> Option<&WakePhases> {
+        Some(&self.services.get(&service)?.vitals.phases)
+    }
+
+    pub(crate) fn vitals(&self, service: ServiceId) -> Option<&Arc<Vitals>> {
+        Some(&self.services.get(&service)?.vitals)
     }
 
     /// Why `service` is as it is, in the scheduler's words.
@@ -307,48 +369,42 @@ impl Controller {
     /// Lets the scheduler decide on `event`, and does what it decides: all decisions in their order, one at a time, by whoever
     /// comes first.
     pub(super) fn handle(self: &Arc<Self>, event: Event) {
-        if self.decide(event) {
-            self.execute();
+        let turn = self.decide_with(&mut self.core(), event);
+        if let Some(turn) = turn {
+            turn.execute();
         }
     }
 
     /// Like [`handle`](Self::handle), for a caller that holds a lock of the proxy's: leaves the doing to a task, because it may
     /// have to tell the proxy something.
     fn handle_in_lock(self: &Arc<Self>, event: Event) {
-        if self.decide(event) {
-            let controller = Arc::clone(self);
-            self.tasks.spawn(async move { controller.execute() });
+        let turn = self.decide_with(&mut self.core(), event);
+        if let Some(turn) = turn {
+            self.tasks.spawn(async move { turn.execute() });
         }
     }
 
-    /// Queues what the scheduler decides, and says whether it is the caller's turn to [execute](Self::execute).
-    fn decide(&self, event: Event) -> bool {
-        self.decide_with(&mut self.core(), event)
-    }
-
-    /// Like [`decide`](Self::decide), in one with what else the caller changes.
-    pub(super) fn decide_with(&self, core: &mut Core, event: Event) -> bool {
-        let Core {
-            scheduler, decided, ..
-        } = core;
-        let before = scheduler.next_deadline();
+    /// Queues what the scheduler decides on `event`, in one with what else the caller changes, and gives the caller the turn to
+    /// execute it if nobody has that.
+    pub(super) fn decide_with(self: &Arc<Self>, core: &mut Core, event: Event) -> Option<Turn> {
+        let before = core.scheduler.next_deadline();
         let mut actions = Vec::new();
-        scheduler.handle(self.now(), event, &mut actions);
-        decided.extend(actions);
-        if scheduler.next_deadline() != before {
+        core.scheduler.handle(self.now(), event, &mut actions);
+        core.todo.extend(actions.into_iter().map(Todo::Do));
+        if core.scheduler.next_deadline() != before {
             self.deadline_moved.notify_one();
         }
-        let mine = !core.executing && !core.decided.is_empty();
-        core.executing |= mine;
-        mine
+        self.turn(core)
     }
 
-    /// Does what is queued, and what is decided meanwhile. Only for whom [`decide`](Self::decide) has said so.
-    pub(super) fn execute(self: &Arc<Self>) {
-        let turn = Turn(self);
-        while let Some(action) = turn.next() {
-            self.perform(action);
-        }
+    /// The turn, if there is something to do and nobody has it.
+    fn turn(self: &Arc<Self>, core: &mut Core) -> Option<Turn> {
+        let mine = !core.executing && !core.todo.is_empty();
+        core.executing |= mine;
+        mine.then(|| Turn {
+            controller: Arc::clone(self),
+            over: false,
+        })
     }
 
     pub(super) fn core(&self) -> MutexGuard<'_, Core> {
@@ -364,23 +420,39 @@ impl Controller {
     }
 }
 
-/// The right to execute. A panic on the way gives it back, so that the next event goes on with the rest.
-struct Turn<'a>(&'a Controller);
+/// The right to do what is queued, for one at a time. Dropped before its end, by a panic or with the task that has it, it is
+/// given back, so that the next event goes on with the rest. Not to be dropped while the core is locked.
+#[must_use]
+pub(super) struct Turn {
+    controller: Arc<Controller>,
+    over: bool,
+}
 
-impl Turn<'_> {
-    /// The next action; with the last one the right ends, under the same lock.
-    fn next(&self) -> Option<Action> {
-        let mut core = self.0.core();
-        let action = core.decided.pop_front();
-        core.executing = action.is_some();
-        action
+impl Turn {
+    /// Does what is queued, and what is queued meanwhile.
+    pub(super) fn execute(mut self) {
+        while let Some(todo) = self.next() {
+            match todo {
+                Todo::Do(action) => self.controller.perform(action),
+                Todo::End { run, fallen, reason } => self.controller.end(run, fallen, &reason),
+            }
+        }
+    }
+
+    /// What is next; with the last one the right ends, under the same lock.
+    fn next(&mut self) -> Option<Todo> {
+        let mut core = self.controller.core();
+        let todo = core.todo.pop_front();
+        core.executing = todo.is_some();
+        self.over = todo.is_none();
+        todo
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.core().executing = false;
+        if !self.over {
+            self.controller.core().executing = false;
         }
     }
 }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use scheduler::{Action, Command, Epoch, Event, InstanceId, ServiceId, StartKind, Timestamp};
-use tokio::sync::oneshot;
-use tracing::{debug, warn};
+use scheduler::{Action, Command, InstanceId, StartKind, Timestamp};
+use tracing::{debug, info, warn};
 
 use super::driver::{Controller, Running, Service};
+use super::fall::Fallen;
 use super::requests::Word;
+use super::run::Run;
 use super::status::Activity;
-use crate::host::{Fate, HostError, Parked, Started};
+use crate::host::{Fate, HostError, ParkMode, Parked, Started};
 
 /// Between two attempts to restore an instance for which something was missing.
 const RESTORE_PAUSE: Duration = Duration::from_millis(20);
@@ -33,20 +34,17 @@ pub trait ClosedGate: Send {
     fn asleep(self: Box<Self>);
 }
 
-/// One instance in one epoch.
-#[derive(Clone, Copy)]
-struct Run {
-    service: ServiceId,
-    instance: InstanceId,
-    epoch: Epoch,
-}
-
 impl Controller {
     pub(super) fn perform(self: &Arc<Self>, action: Action) {
         debug!(service = action.service.0, action = %action, "decided");
         let id = action.service;
         let Some(service) = self.services.get(&id) else {
             return;
+        };
+        let run = |instance, epoch| Run {
+            service: id,
+            instance,
+            epoch,
         };
         match action.command {
             Command::Start {
@@ -55,11 +53,7 @@ impl Controller {
                 kind,
                 ..
             } => {
-                let run = Run {
-                    service: id,
-                    instance,
-                    epoch,
-                };
+                let run = run(instance, epoch);
                 service.board.update(|status| status.activity = Activity::Waking);
                 self.core().starting.insert(instance);
                 match kind {
@@ -70,14 +64,7 @@ impl Controller {
                     _ => self.boot(run, service),
                 }
             }
-            Command::Park { instance, epoch, .. } => self.park(
-                Run {
-                    service: id,
-                    instance,
-                    epoch,
-                },
-                service,
-            ),
+            Command::Park { instance, epoch, .. } => self.park(run(instance, epoch), service),
             Command::Stop { instance, epoch } => {
                 // One that is still being started is stopped when that is done.
                 let starting = {
@@ -86,14 +73,10 @@ impl Controller {
                     core.starting.remove(&instance)
                 };
                 if !starting {
-                    service.host.stop(instance);
+                    self.stop(service, instance);
                 }
                 service.board.update(|status| status.activity = Activity::Asleep);
-                self.handle(Event::InstanceExited {
-                    service: id,
-                    instance,
-                    epoch,
-                });
+                self.handle(run(instance, epoch).exited());
             }
             Command::Admit {
                 request, instance, ..
@@ -139,8 +122,8 @@ impl Controller {
                 }
             }
             // The scheduler has ended it meanwhile.
-            host.stop(run.instance);
             if let Some(service) = controller.services.get(&run.service) {
+                controller.stop(service, run.instance);
                 service.board.failed(failed.report());
             }
         });
@@ -167,13 +150,21 @@ impl Controller {
         let Some(service) = self.services.get(&id) else {
             return;
         };
+        let mut is_new = false;
         let wanted = {
             // In one: whoever stops it finds it in one of the two.
             let mut core = self.core();
             let wanted = core.starting.remove(&instance);
             if let (true, Ok(Started { link, .. })) = (wanted, &started) {
                 let link = Arc::clone(link);
-                core.running.insert(instance, Running { link, epoch });
+                let running = Running {
+                    link,
+                    epoch,
+                    parking: false,
+                    attended: self.now(),
+                };
+                core.running.insert(instance, running);
+                is_new = core.newest.insert(id, instance) != Some(instance);
             }
             wanted
         };
@@ -183,106 +174,52 @@ impl Controller {
                 instance = instance.0,
                 "an instance was started too late and is stopped"
             );
-            service.host.stop(instance);
+            self.stop(service, instance);
             return;
         }
         match started {
             Ok(Started {
                 died, load, restore, ..
             }) => {
-                service.clock.started(load, restore);
+                if is_new {
+                    service.vitals.pulse.begins();
+                }
+                service.vitals.clock.started(load, restore);
                 service.board.started(|status| match kind {
                     StartKind::Restore => status.restores += 1,
                     _ => status.boots += 1,
                 });
-                self.handle(Event::InstanceReady {
-                    service: id,
-                    instance,
-                    epoch,
-                });
+                self.handle(run.ready());
                 self.watch(run, died);
             }
             Err(error) => {
                 warn!(error = error.report(), "an instance could not be started");
-                service.clock.gave_up();
+                service.vitals.clock.gave_up();
                 service.board.failed(error.report());
                 if let Some(gate) = service.gate() {
                     // What was saved is gone, and with it the connections that were kept across the sleep.
                     gate.lost(&error.report());
                 }
-                self.handle(Event::InstanceFailed {
-                    service: id,
-                    instance,
-                    epoch,
-                });
+                self.put_aside(service);
+                self.handle(run.failed());
             }
-        }
-    }
-
-    /// Waits for the instance's death, until it is asleep or stopped.
-    fn watch(self: &Arc<Self>, run: Run, died: oneshot::Receiver<String>) {
-        let controller = Arc::clone(self);
-        self.watches.spawn(async move {
-            if let Ok(reason) = died.await {
-                controller.on_died(run.service, run.instance, &reason);
-            }
-        });
-    }
-
-    /// Told by whoever notices first: the one who watches the instance, or the host that was to park it.
-    fn on_died(self: &Arc<Self>, id: ServiceId, instance: InstanceId, reason: &str) {
-        let Some(service) = self.services.get(&id) else {
-            return;
-        };
-        let Some(mine) = self.gone(instance, |epoch| Event::InstanceExited {
-            service: id,
-            instance,
-            epoch,
-        }) else {
-            return;
-        };
-        warn!(service = id.0, instance = instance.0, reason, "an instance died");
-        service.host.stop(instance);
-        service.clock.gave_up();
-        service.board.update(|status| {
-            status.activity = Activity::Asleep;
-            status.deaths += 1;
-        });
-        if let Some(gate) = service.gate() {
-            gate.lost(reason);
-        }
-        if mine {
-            self.execute();
         }
     }
 
     fn park(self: &Arc<Self>, run: Run, service: &Service) {
-        let Run {
-            service: id,
-            instance,
-            epoch,
-        } = run;
-        let known = self
-            .core()
-            .running
-            .get_mut(&instance)
-            .map(|running| running.epoch = epoch);
-        if known.is_none() {
+        let Run { instance, epoch, .. } = run;
+        let known = self.core().running.get_mut(&instance).map(|running| {
+            running.epoch = epoch;
+            running.parking = true;
+            running.attended
+        });
+        let Some(attended) = known else {
             // Its death is known, but the scheduler had decided before it was.
-            return self.handle(Event::InstanceExited {
-                service: id,
-                instance,
-                epoch,
-            });
-        }
+            return self.handle(run.exited());
+        };
         let refuse = |last_activity| {
             service.board.update(|status| status.parks_refused += 1);
-            self.handle(Event::ParkRefused {
-                service: id,
-                instance,
-                epoch,
-                last_activity,
-            });
+            self.runs_on(run, last_activity);
         };
         let Some(gate) = service.gate() else {
             return refuse(self.now());
@@ -293,8 +230,14 @@ impl Controller {
         };
         service.board.update(|status| status.activity = Activity::Parking);
         let host = Arc::clone(&service.host);
+        // The gate is closed: nobody waits for it.
+        let alone = self.now().saturating_since(attended);
+        let mode = match service.unattended {
+            Some(unattended) if alone >= unattended => ParkMode::AsItIs,
+            _ => ParkMode::IfQuiet,
+        };
         self.beside(
-            move || host.park(instance),
+            move || host.park(instance, mode),
             move |controller, parked| {
                 let parked =
                     parked.unwrap_or_else(|panicked| Err(HostError::new("park", instance, panicked)));
@@ -304,59 +247,85 @@ impl Controller {
     }
 
     fn on_parked(self: &Arc<Self>, run: Run, parked: Result<Parked, HostError>, closed: Box<dyn ClosedGate>) {
-        let Run {
-            service: id,
-            instance,
-            epoch,
-        } = run;
-        let Some(service) = self.services.get(&id) else {
+        let Some(service) = self.services.get(&run.service) else {
             return;
         };
         match parked {
-            Ok(Parked::Asleep { saved_bytes, .. }) => {
-                let mine = self.gone(instance, |_| Event::InstanceParked {
-                    service: id,
-                    instance,
-                    epoch,
-                    written_bytes: 0,
-                });
+            Ok(Parked::Asleep {
+                saved_bytes, midway, ..
+            }) => {
+                let Some(turn) = self.gone(run, |_| run.parked(0)) else {
+                    return self.ended_meanwhile(run, service, closed);
+                };
+                if midway {
+                    let unattended = service.unattended.unwrap_or_default();
+                    info!(
+                        service = run.service.0,
+                        instance = run.instance.0,
+                        saved_bytes,
+                        "an instance sleeps in the midst of something: nobody has waited for it for {unattended:?}"
+                    );
+                }
                 service.board.update(|status| {
                     status.activity = Activity::Asleep;
                     status.parks += 1;
+                    status.parks_midway += u64::from(midway);
                     status.saved_bytes = saved_bytes;
                 });
-                if mine == Some(true) {
-                    self.execute();
+                if let Some(turn) = turn {
+                    turn.execute();
                 }
                 closed.asleep();
             }
             Ok(Parked::Busy) => {
+                if !self.core().running.contains_key(&run.instance) {
+                    return self.ended_meanwhile(run, service, closed);
+                }
                 service.board.update(|status| {
                     status.activity = Activity::Awake;
                     status.parks_refused += 1;
                 });
-                let last_activity = self.now();
-                self.handle(Event::ParkRefused {
-                    service: id,
-                    instance,
-                    epoch,
-                    last_activity,
-                });
+                // If somebody was there meanwhile, the scheduler has been told.
+                let attended = self
+                    .core()
+                    .running
+                    .get(&run.instance)
+                    .map(|running| running.attended);
+                self.runs_on(run, attended.unwrap_or_default());
                 drop(closed);
             }
             Err(error) => {
                 drop(closed);
-                self.on_died(id, instance, &error.report());
+                self.on_fall(run, Fallen::Dead, error.report());
             }
         }
     }
 
-    /// Takes an instance out of those that run, and tells the scheduler in one with that; `event` is given the epoch of its last
-    /// command. Says whether it is the caller's turn to execute, or `None` if it ran no more.
-    fn gone(&self, instance: InstanceId, event: impl FnOnce(Epoch) -> Event) -> Option<bool> {
-        let mut core = self.core();
-        let Running { epoch, .. } = core.running.remove(&instance)?;
-        Some(self.decide_with(&mut core, event(epoch)))
+    /// An instance that has ended was in the host's hands, where nothing could stop it.
+    fn ended_meanwhile(self: &Arc<Self>, run: Run, service: &Service, closed: Box<dyn ClosedGate>) {
+        self.stop(service, run.instance);
+        closed.asleep();
+    }
+
+    /// Has `instance` stopped, and what it knew put aside.
+    pub(super) fn stop(self: &Arc<Self>, service: &Service, instance: InstanceId) {
+        service.host.stop(instance);
+        self.put_aside(service);
+    }
+
+    /// Has the host put aside what has ended. Takes long, so that nobody waits for it but [`settle`](Self::settle).
+    pub(super) fn put_aside(self: &Arc<Self>, service: &Service) {
+        let host = Arc::clone(&service.host);
+        // The panic hook reports one that panics; what it had in its hands is lost.
+        self.beside(move || host.put_aside(), |_, _| {});
+    }
+
+    /// It is not parked after all.
+    fn runs_on(self: &Arc<Self>, run: Run, last_activity: Timestamp) {
+        if let Some(running) = self.core().running.get_mut(&run.instance) {
+            running.parking = false;
+        }
+        self.handle(run.park_refused(last_activity));
     }
 
     fn ago(&self, age: Duration) -> Timestamp {

@@ -3,7 +3,9 @@
 mod alarm;
 mod driver;
 mod execute;
+mod fall;
 mod requests;
+mod run;
 mod status;
 #[cfg(test)]
 mod tests;

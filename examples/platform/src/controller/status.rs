@@ -30,6 +30,8 @@ pub struct ServiceStatus {
     pub boots: u64,
     /// Times an instance was parked.
     pub parks: u64,
+    /// Of these, those in the midst of something for which nobody had waited for long.
+    pub parks_midway: u64,
     /// Times parking was called off because something was going on.
     pub parks_refused: u64,
     /// Instances that died unasked.
@@ -47,6 +49,7 @@ impl Default for ServiceStatus {
             restores: 0,
             boots: 0,
             parks: 0,
+            parks_midway: 0,
             parks_refused: 0,
             deaths: 0,
             failed_starts: 0,

@@ -98,10 +98,10 @@ fn parse(answer: &[u8]) -> anyhow::Result<Option<(u16, String)>> {
         .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
         .and_then(|(_, value)| value.trim().parse::<usize>().ok())
         .context("the answer has no Content-Length")?;
-    if status != 200 {
-        bail!("status {status}: {}", body.trim());
+    match body.get(..length) {
+        Some(body) if status != 200 => bail!("status {status}: {}", body.trim()),
+        body => Ok(body.map(|body| (status, body.to_owned()))),
     }
-    Ok(body.get(..length).map(|body| (status, body.to_owned())))
 }
 
 #[cfg(test)]
@@ -121,5 +121,7 @@ mod tests {
     fn an_error_is_reported_with_its_text() {
         let error = parse(b"HTTP/1.1 503 No\r\ncontent-length: 4\r\n\r\ngone").unwrap_err();
         assert_eq!(error.to_string(), "status 503: gone");
+        let half = parse(b"HTTP/1.1 503 No\r\ncontent-length: 4\r\n\r\ngo").unwrap();
+        assert_eq!(half, None);
     }
 }

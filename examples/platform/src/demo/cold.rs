@@ -4,8 +4,9 @@ use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use vmm_core::{Hypervisor, MARK_SERVING, Vm, VmConfig};
+use vmm_core::{Hypervisor, Vm, VmConfig};
 
+use crate::micro_vm::wait_until_serving;
 use crate::phases::Durations;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -20,7 +21,7 @@ pub(super) fn measure(times: usize, memory_bytes: u64) -> anyhow::Result<Duratio
         let vm = Vm::boot(&hypervisor, &config, guest::ELF)?;
         vm.start()?;
         // A connection asked for earlier would be refused and tried again much later.
-        vm.handle().wait_mark(MARK_SERVING, TIMEOUT)?;
+        wait_until_serving(&vm.handle(), TIMEOUT)?;
         let mut stream = vm.net().context("the VM has no network link")?.connect(80)?;
         stream.set_nonblocking(false)?;
         stream.set_read_timeout(Some(TIMEOUT))?;

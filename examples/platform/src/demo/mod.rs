@@ -5,12 +5,16 @@ mod cold;
 mod report;
 mod stage;
 
+use std::future::poll_fn;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Barrier, watch};
 
 use self::client::Exchange;
@@ -29,11 +33,37 @@ const CROWD: usize = 100;
 /// An instance that is not asleep after this will not be.
 const SLEEP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Runs the demonstration and prints what happened.
+/// Runs the demonstration and prints what happened. A signal breaks it off: the guest is stopped, nothing is left behind.
 ///
 /// # Errors
 /// What went wrong, or a promise that did not hold.
-pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<()> {
+pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
+    let mut signals = Vec::new();
+    for kind in [
+        SignalKind::hangup(),
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+    ] {
+        let stream = signal(kind).with_context(|| format!("listen for signal {}", kind.as_raw_value()))?;
+        signals.push((kind, stream));
+    }
+    let broken_off = poll_fn(|cx| {
+        let ready = signals
+            .iter_mut()
+            .find_map(|(kind, stream)| stream.poll_recv(cx).is_ready().then_some(*kind));
+        ready.map_or(Poll::Pending, Poll::Ready)
+    });
+    tokio::select! {
+        shown = show(args) => shown.map(|()| ExitCode::SUCCESS),
+        // With it goes the platform, and with that its directory.
+        kind = broken_off => {
+            let code = u8::try_from(128 + kind.as_raw_value())?;
+            Ok(ExitCode::from(code))
+        }
+    }
+}
+
+async fn show(args: &DemoArgs) -> anyhow::Result<()> {
     let stage = Stage::new(args.json);
     let begun = Instant::now();
     let config = Config {
@@ -91,10 +121,7 @@ pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<()> {
         took: begun.elapsed(),
         load: stage::load_average(),
     };
-    platform
-        .shut_down()
-        .await
-        .map_err(|error| anyhow::anyhow!(error.report()))?;
+    platform.shut_down().await.context("end the platform")?;
     let text = if args.json {
         format!(
             "{}
@@ -106,7 +133,9 @@ pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<()> {
     };
     // Who has stopped reading does not want the rest.
     let _ = std::io::stdout().write_all(text.as_bytes());
-    ensure!(report.lost == 0, "{} requests were lost", report.lost);
+    if let Some(cause) = wakes.failure.or(crowd.failure) {
+        return Err(cause.context(format!("{} requests were lost, first", report.lost)));
+    }
     ensure!(
         report.count_ok,
         "the guest's counter did not go on by one with each request"
@@ -124,6 +153,8 @@ struct Wakes {
     lost: u64,
     count: u64,
     count_ok: bool,
+    /// How the first that was lost failed.
+    failure: Option<anyhow::Error>,
 }
 
 /// Wakes the instance `wakes` times, each with a new connection, and follows its counter.
@@ -135,8 +166,9 @@ async fn wake_often(platform: &Platform, wakes: u32, work: &stage::Work) -> anyh
         lost: 0,
         count: 0,
         count_ok: true,
+        failure: None,
     };
-    for _ in 0..wakes {
+    for wake in 1..=wakes {
         asleep(&mut status).await?;
         match tokio::task::spawn_blocking(move || client::get(addr, "/count")).await? {
             Ok(Exchange { first_byte, body }) => {
@@ -146,8 +178,10 @@ async fn wake_often(platform: &Platform, wakes: u32, work: &stage::Work) -> anyh
                 result.count = count.unwrap_or(result.count);
             }
             Err(error) => {
-                tracing::warn!(%error, "a request was lost");
                 result.lost += 1;
+                result
+                    .failure
+                    .get_or_insert(error.context(format!("that of wake {wake}")));
             }
         }
         work.step();
@@ -158,6 +192,8 @@ async fn wake_often(platform: &Platform, wakes: u32, work: &stage::Work) -> anyh
 struct Crowd {
     answered: usize,
     restores: u64,
+    /// How the first that was not answered failed.
+    failure: Option<anyhow::Error>,
 }
 
 /// Lets many clients arrive at once.
@@ -177,11 +213,21 @@ async fn crowd(platform: &Platform) -> anyhow::Result<Crowd> {
         })
         .collect();
     let mut answered = 0;
+    let mut failure = None;
     for client in clients {
-        answered += usize::from(client.await?.is_ok());
+        match client.await? {
+            Ok(_) => answered += 1,
+            Err(error) => {
+                failure.get_or_insert(error.context(format!("one of {CROWD} that came at once")));
+            }
+        }
     }
     let restores = status.borrow().restores - before;
-    Ok(Crowd { answered, restores })
+    Ok(Crowd {
+        answered,
+        restores,
+        failure,
+    })
 }
 
 /// Keeps one connection open while its instance sleeps, and uses it again. Says how often it was answered.

@@ -7,24 +7,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use scheduler::InstanceId;
-use snapshot::{PageRuns, RamImage};
+use snapshot::RamImage;
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
-use vm_memory::GuestAddress;
-use vmm_core::{DetachedStreams, GenerationId, Hypervisor, Restore, Shell, ShellPool, Vm, VmConfig, VmState};
+use vmm_core::{
+    DetachedStreams, GenerationId, Hypervisor, NotReady, Restore, Shell, ShellPool, Vm, VmConfig,
+};
 
+use super::ended::Ended;
+use super::kept;
 use super::link::GuestPort;
-use super::parked::{ParkedVm, SavedMemory, mappable, ranges, to_sections, worth_having_ahead};
-use super::template::{Template, TemplateError, boot_until_serving, fingerprint, save_options};
-use crate::host::{HostError, InstanceHost, Parked, Started, causes};
+use super::parked::{Origin, ParkedVm, SavedMemory, mappable, ranges, worth_having_ahead};
+use super::template::{Template, TemplateError, boot_until_serving};
+use crate::causes::causes;
+use crate::host::{HostError, InstanceHost, ParkMode, Parked, Started, Verdict};
 
-/// After so many wakes the working set is learnt anew: what is populated ahead counts as touched, so it only ever grows.
-const RELEARN_WAKES: u32 = 64;
-const PAGE_BYTES: u64 = 4096;
-const INSTANCE_FILE: &str = "instance.snapshot";
-const TEMPLATE_FILE: &str = "template.snapshot";
+pub(super) const TEMPLATE_FILE: &str = "template.snapshot";
 
-type Cause = Box<dyn Error + Send + Sync>;
+pub(super) type Cause = Box<dyn Error + Send + Sync>;
 
 /// What a [`MicroVmHost`] runs.
 #[derive(Debug, Clone)]
@@ -48,30 +48,34 @@ pub struct MicroVmOptions {
 /// Instances of one service as micro-VMs in this process.
 #[derive(Debug)]
 pub struct MicroVmHost {
-    hypervisor: Arc<Hypervisor>,
-    options: MicroVmOptions,
-    template: Template,
-    pool: ShellPool,
+    pub(super) hypervisor: Arc<Hypervisor>,
+    pub(super) options: MicroVmOptions,
+    /// Guards the reference alone. `None` after it was put aside: the next boot makes a new one.
+    template: Mutex<Option<Arc<Template>>>,
+    boot_time: Duration,
+    pub(super) pool: ShellPool,
     /// What the pool's shells are made from. Guards that alone; nothing else is locked meanwhile but the pool's stock.
     shape: Mutex<vmm_core::Template>,
     /// Guards the table alone: an instance is taken out to be worked on.
     instances: Mutex<HashMap<InstanceId, Instance>>,
     /// An instance of an earlier run of the platform, for the first start.
     kept: Mutex<Option<ParkedVm>>,
+    pub(super) ended: Ended,
 }
 
 #[derive(Debug)]
-enum Instance {
+pub(super) enum Instance {
     Awake(Awake),
     Asleep(ParkedVm),
 }
 
 #[derive(Debug)]
-struct Awake {
-    vm: Vm,
+pub(super) struct Awake {
+    pub(super) vm: Vm,
     /// What the VM's memory is mapped from; `None` when it was copied, or the VM booted.
-    image: Option<RamImage>,
-    wakes: u32,
+    pub(super) image: Option<RamImage>,
+    pub(super) wakes: u32,
+    pub(super) origin: Origin,
 }
 
 impl MicroVmHost {
@@ -81,7 +85,11 @@ impl MicroVmHost {
     /// See [`TemplateError`].
     pub fn new(hypervisor: Arc<Hypervisor>, options: MicroVmOptions) -> Result<Self, TemplateError> {
         let path = options.dir.join(TEMPLATE_FILE);
-        let opened = match path.exists() {
+        if path.exists() && !path.is_file() {
+            // Nothing could be put in its place.
+            kept::rename_aside(&path, "it is not a file");
+        }
+        let opened = match path.is_file() {
             true => Template::open(&hypervisor, &options.vm, &options.kernel, &path)
                 .inspect_err(|error| info!(reason = causes(error), "making the service's snapshot anew"))
                 .ok(),
@@ -97,11 +105,7 @@ impl MicroVmHost {
                 &path,
             )?,
         };
-        let kept = if options.keep {
-            open_kept(&hypervisor, &options)
-        } else {
-            None
-        };
+        let kept = kept::open(&hypervisor, &options);
         let pool = ShellPool::new(Arc::clone(&hypervisor), options.vm.clone(), options.shells)
             .map_err(TemplateError::Thread)?;
         // Nothing is known yet of what a guest touches when it wakes; all it has is a good guess while that is little.
@@ -114,18 +118,28 @@ impl MicroVmHost {
         Ok(Self {
             hypervisor,
             options,
-            template,
+            boot_time: template.boot,
+            template: Mutex::new(Some(Arc::new(template))),
             pool,
             shape: Mutex::new(shape),
             instances: Mutex::new(HashMap::new()),
             kept: Mutex::new(kept),
+            ended: Ended::default(),
         })
     }
 
-    /// The service's snapshot.
+    /// How long the guest took to boot; zero when the service's snapshot was found.
     #[must_use]
-    pub const fn template(&self) -> &Template {
-        &self.template
+    pub const fn boot_time(&self) -> Duration {
+        self.boot_time
+    }
+
+    pub(super) fn template(&self) -> MutexGuard<'_, Option<Arc<Template>>> {
+        self.template.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn kept(&self) -> MutexGuard<'_, Option<ParkedVm>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Shells ready to be woken into.
@@ -137,12 +151,12 @@ impl MicroVmHost {
     /// Waits until the stock of shells is full.
     ///
     /// # Errors
-    /// Shells cannot be made.
-    pub fn wait_shells(&self, timeout: Duration) -> Result<usize, Arc<vmm_core::ShellError>> {
+    /// Shells cannot be made, or it takes longer than `timeout`.
+    pub fn wait_shells(&self, timeout: Duration) -> Result<(), NotReady> {
         self.pool.wait_ready(self.options.shells, timeout)
     }
 
-    fn instances(&self) -> MutexGuard<'_, HashMap<InstanceId, Instance>> {
+    pub(super) fn instances(&self) -> MutexGuard<'_, HashMap<InstanceId, Instance>> {
         self.instances.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -157,14 +171,19 @@ impl MicroVmHost {
             }
             None => {}
         }
-        if let Some(parked) = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let kept = self.kept().take();
+        if let Some(parked) = kept {
             return Ok(parked);
         }
+        let template = self.template().clone();
+        let template =
+            template.ok_or("the service's snapshot was put aside, and the next boot makes a new one")?;
         Ok(ParkedVm {
-            memory: SavedMemory::from_snapshot(&self.template.snapshot)?,
-            state: Arc::clone(&self.template.state),
+            memory: SavedMemory::from_snapshot(&template.snapshot)?,
+            state: Arc::clone(&template.state),
             streams: DetachedStreams::default(),
             wakes: 0,
+            origin: Origin::Template,
         })
     }
 
@@ -176,50 +195,45 @@ impl MicroVmHost {
             Some(shell) => shell,
             None => {
                 debug!(%instance, "no shell is ready; making one on the way");
-                let shape = vmm_core::Template::from(Arc::clone(&self.template.state));
+                let shape = self.shape().clone();
                 Shell::new(&self.hypervisor, &self.options.vm, Some(&shape))
                     .map_err(|error| fail(error.into()).kept())?
             }
         };
-        let saved = self.take_saved(instance).map_err(fail)?;
-        self.wake_into(shell, generation, instance, saved).map_err(fail)
+        let mut saved = self.take_saved(instance).map_err(fail)?;
+        match self.adopt(shell, generation, &mut saved) {
+            Ok((vm, load, restore)) => self
+                .started(instance, Awake::new(vm, saved), load, restore)
+                .map_err(fail),
+            Err(cause) => {
+                self.forsake(saved, &causes(&*cause));
+                Err(fail(cause))
+            }
+        }
     }
 
-    fn wake_into(
+    /// Makes `shell` go on from `saved`, which is as it was if that fails, but for its streams.
+    fn adopt(
         &self,
         shell: Shell,
         generation: GenerationId,
-        instance: InstanceId,
-        saved: ParkedVm,
-    ) -> Result<Started, Cause> {
-        let ParkedVm {
-            memory,
-            state,
-            streams,
-            wakes,
-        } = saved;
+        saved: &mut ParkedVm,
+    ) -> Result<(Vm, Duration, Duration), Cause> {
         let begun = Instant::now();
-        let (shell, image) = match memory {
-            SavedMemory::Compact(image) => (shell.fill(image.runs())?, None),
-            SavedMemory::Mapped { image, working_set } => (
-                shell.load(&mappable(&image.memory()?, &working_set))?,
-                Some(image),
-            ),
+        let shell = match &saved.memory {
+            SavedMemory::Compact(image) => shell.fill(image.runs())?,
+            SavedMemory::Mapped { image, working_set } => {
+                shell.load(&mappable(&image.memory()?, working_set))?
+            }
         };
         let loaded = Instant::now();
         let vm = shell.restore(Restore {
-            state: &state,
-            streams,
+            state: &saved.state,
+            streams: std::mem::take(&mut saved.streams),
             generation,
         })?;
         vm.start()?;
-        let restored = Instant::now();
-        let awake = Awake {
-            vm,
-            image,
-            wakes: wakes.wrapping_add(1),
-        };
-        self.started(instance, awake, loaded - begun, restored - loaded)
+        Ok((vm, loaded - begun, loaded.elapsed()))
     }
 
     fn started(
@@ -248,144 +262,51 @@ impl MicroVmHost {
         })
     }
 
-    /// Saves an awake instance in RAM if it is quiet, or gives it back, paused, with the reason if that is an error.
-    fn sleep(&self, mut awake: Awake) -> Result<(ParkedVm, Parked), (Box<Awake>, Option<Cause>)> {
-        match awake
-            .vm
-            .pause()
-            .map_err(Cause::from)
-            .and_then(|paused| Ok(paused.is_quiet()?))
-        {
-            Ok(true) => self.save(awake).map_err(|(awake, cause)| (awake, Some(cause))),
-            Ok(false) => Err((Box::new(awake), None)),
-            Err(cause) => Err((Box::new(awake), Some(cause))),
-        }
+    pub(super) fn shape(&self) -> MutexGuard<'_, vmm_core::Template> {
+        self.shape.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Saves an awake instance in RAM as it is. What can fail comes before the streams are taken out of the VM, so that it can go
-    /// on otherwise.
-    fn save(&self, mut awake: Awake) -> Result<(ParkedVm, Parked), (Box<Awake>, Cause)> {
-        match self.save_memory(&mut awake) {
-            Ok((memory, written_bytes, touched)) => {
-                let saved = awake
-                    .vm
-                    .pause()
-                    .map_err(Cause::from)
-                    .and_then(|paused| Ok(paused.save_with_streams()?));
-                let (state, streams) = match saved {
-                    Ok(saved) => saved,
-                    Err(cause) => return Err((Box::new(awake), cause)),
-                };
-                let state = Arc::new(state);
-                if let Some(touched) = touched {
-                    self.learn(&state, &touched);
-                }
-                let saved_bytes = memory.resident_bytes().unwrap_or_default();
-                let Awake { vm, wakes, .. } = awake;
-                self.pool.retire(vm);
-                Ok((
-                    ParkedVm {
-                        memory,
-                        state,
-                        streams,
-                        wakes,
-                    },
-                    Parked::Asleep {
-                        written_bytes,
-                        saved_bytes,
-                    },
-                ))
-            }
-            Err(cause) => Err((Box::new(awake), cause)),
+    /// Makes a VM that was just booted the service's snapshot, if there is none any more.
+    fn renew_template(&self, vm: &mut Vm, boot: Duration) {
+        if self.template().is_some() {
+            return;
         }
-    }
-
-    /// The memory of a VM, how much of it was written if that is known, and for small ones what was touched.
-    fn save_memory(&self, awake: &mut Awake) -> Result<(SavedMemory, u64, Option<PageRuns>), Cause> {
-        let paused = awake.vm.pause()?;
-        let Some(image) = &mut awake.image else {
-            let touched = snapshot::touched_pages(paused.memory())?;
-            let memory = SavedMemory::capture(paused.memory())?;
-            let touched = matches!(memory, SavedMemory::Compact(_)).then_some(touched);
-            return Ok((memory, 0, touched));
-        };
-        let absorbed = image.absorb(paused.memory(), Vec::new());
-        if absorbed.is_err() && image.is_poisoned() {
-            // The VM has all of it still; the next time it is captured anew.
-            awake.image = None;
+        let MicroVmOptions {
+            vm: config,
+            kernel,
+            dir,
+            ..
+        } = &self.options;
+        match Template::take(
+            &self.hypervisor,
+            config,
+            kernel,
+            vm,
+            boot,
+            &dir.join(TEMPLATE_FILE),
+        ) {
+            Ok(template) => *self.template() = Some(Arc::new(template)),
+            Err(error) => warn!(
+                reason = causes(&error),
+                "the service has no snapshot; its instances are booted"
+            ),
         }
-        let absorbed = absorbed?;
-        let relearn = awake.wakes % RELEARN_WAKES == RELEARN_WAKES - 1;
-        let touched = if relearn {
-            PageRuns::default()
-        } else {
-            absorbed.touched
-        };
-        let image = awake.image.take().ok_or("the image has gone")?;
-        let memory = SavedMemory::Mapped {
-            image,
-            working_set: worth_having_ahead(touched),
-        };
-        Ok((memory, absorbed.dirty_pages * PAGE_BYTES, None))
-    }
-
-    /// Has shells made with what a VM touched, if that is more than before. A VM from such a shell has touched all that its
-    /// shell had, so this grows, and ends when it covers the guest.
-    fn learn(&self, state: &Arc<VmState>, touched: &PageRuns) {
-        let touched = ranges(&worth_having_ahead(touched.clone()));
-        let bytes = |ranges: &[(GuestAddress, u64)]| ranges.iter().map(|(_, len)| len).sum::<u64>();
-        let mut shape = self.shape.lock().unwrap_or_else(PoisonError::into_inner);
-        if bytes(&touched) > bytes(&shape.touched) {
-            *shape = vmm_core::Template {
-                state: Arc::clone(state),
-                touched,
-            };
-            self.pool.set_template(shape.clone());
-        }
-    }
-
-    fn persist(&self, parked: &ParkedVm) -> Result<(), Cause> {
-        let MicroVmOptions { vm, kernel, dir, .. } = &self.options;
-        let options = save_options(fingerprint(&self.hypervisor, vm, kernel)?)?;
-        let sections = to_sections(&parked.state)?;
-        parked
-            .memory
-            .persist(&dir.join(INSTANCE_FILE), &sections, options)?;
-        Ok(())
     }
 }
 
-/// The instance that an earlier run of the platform has kept, if it is still of use.
-fn open_kept(hypervisor: &Hypervisor, options: &MicroVmOptions) -> Option<ParkedVm> {
-    let path = options.dir.join(INSTANCE_FILE);
-    if !path.exists() {
-        return None;
+impl Awake {
+    fn new(vm: Vm, saved: ParkedVm) -> Self {
+        let image = match saved.memory {
+            SavedMemory::Compact(_) => None,
+            SavedMemory::Mapped { image, .. } => Some(image),
+        };
+        Self {
+            vm,
+            image,
+            wakes: saved.wakes.wrapping_add(1),
+            origin: saved.origin,
+        }
     }
-    let open = || -> Result<ParkedVm, Cause> {
-        let template = Template::open(hypervisor, &options.vm, &options.kernel, &path)?;
-        Ok(ParkedVm {
-            memory: SavedMemory::from_snapshot(&template.snapshot)?,
-            state: template.state,
-            streams: DetachedStreams::default(),
-            wakes: 0,
-        })
-    };
-    open()
-        .inspect(|_| info!(path = %path.display(), "found the instance of an earlier run"))
-        .inspect_err(|error| {
-            let free = |n: &u32| !path.with_extension(format!("unused-{n}")).exists();
-            let aside = path.with_extension(format!("unused-{}", (1..).find(free).unwrap_or(0)));
-            warn!(
-                path = %path.display(),
-                reason = causes(&**error),
-                aside = %aside.display(),
-                "an earlier instance is of no use here; putting it aside and starting a new one"
-            );
-            if let Err(error) = std::fs::rename(&path, &aside) {
-                warn!(path = %path.display(), %error, "cannot put it aside; it will be replaced");
-            }
-        })
-        .ok()
 }
 
 impl InstanceHost for MicroVmHost {
@@ -401,14 +322,16 @@ impl InstanceHost for MicroVmHost {
             boot_timeout,
             ..
         } = &self.options;
-        let (vm, boot) = boot_until_serving(&self.hypervisor, vm, kernel, *boot_timeout)
+        let (mut vm, boot) = boot_until_serving(&self.hypervisor, vm, kernel, *boot_timeout)
             .map_err(|error| fail(error.into()))?;
+        self.renew_template(&mut vm, boot);
         self.started(
             instance,
             Awake {
                 vm,
                 image: None,
                 wakes: 0,
+                origin: Origin::Image,
             },
             Duration::ZERO,
             boot,
@@ -416,7 +339,7 @@ impl InstanceHost for MicroVmHost {
         .map_err(fail)
     }
 
-    fn park(&self, instance: InstanceId) -> Result<Parked, HostError> {
+    fn park(&self, instance: InstanceId, mode: ParkMode) -> Result<Parked, HostError> {
         let fail = |source: Cause| HostError::new("park", instance, source);
         let found = self.instances().remove(&instance);
         let awake = match found {
@@ -427,7 +350,7 @@ impl InstanceHost for MicroVmHost {
             }
             None => return Err(fail("there is no such instance".into())),
         };
-        match self.sleep(awake) {
+        match self.sleep(awake, mode) {
             Ok((parked, outcome)) => {
                 self.instances().insert(instance, Instance::Asleep(parked));
                 Ok(outcome)
@@ -445,23 +368,20 @@ impl InstanceHost for MicroVmHost {
     }
 
     fn stop(&self, instance: InstanceId) {
-        let found = self.instances().remove(&instance);
-        if let Some(Instance::Awake(awake)) = found {
-            self.pool.retire(awake.vm);
-        }
-        if self.options.keep {
-            // What an earlier run has kept was this instance's, and may be what ended it.
-            let path = self.options.dir.join(INSTANCE_FILE);
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    warn!(path = %path.display(), %error, "cannot remove the state of an instance that has ended");
-                }
-                _ => {}
-            }
-        }
+        self.end(instance);
+    }
+
+    fn give_up(&self, instance: InstanceId, verdict: Verdict) {
+        self.end_silent(instance, verdict);
+    }
+
+    fn put_aside(&self) {
+        self.write_ended();
     }
 
     fn shut_down(&self) -> Result<usize, HostError> {
+        // Before anything is kept: what has ended may be in the place where that goes.
+        self.write_ended();
         let mut kept = 0;
         let mut failure = None;
         let instances: Vec<_> = self.instances().drain().collect();
@@ -470,12 +390,18 @@ impl InstanceHost for MicroVmHost {
                 Instance::Asleep(parked) => Ok(parked),
                 Instance::Awake(awake) => self
                     .save(awake)
-                    .map(|(parked, _)| parked)
+                    .map(|saved| saved.parked)
                     .map_err(|(_, cause)| cause),
             };
             let done = parked.and_then(|parked| {
                 if self.options.keep {
-                    self.persist(&parked)
+                    if self.kept().is_some() {
+                        kept::put_file_aside(
+                            &self.options,
+                            "nothing went on from it, and another instance is kept",
+                        );
+                    }
+                    kept::persist(&self.hypervisor, &self.options, &parked)
                 } else {
                     Ok(())
                 }

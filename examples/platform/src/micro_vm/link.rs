@@ -3,7 +3,7 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 
-use vmm_core::UserNetHandle;
+use vmm_core::{ConnectError, UserNetHandle};
 
 use crate::host::GuestLink;
 
@@ -16,6 +16,10 @@ pub(super) struct GuestPort {
 
 impl GuestLink for GuestPort {
     fn connect(&self) -> io::Result<UnixStream> {
-        self.net.connect(self.port).map_err(io::Error::other)
+        self.net.connect(self.port).map_err(|error| match error {
+            // Another try may find room: the proxy tells its client so.
+            ConnectError::Full { .. } => io::Error::new(io::ErrorKind::QuotaExceeded, error),
+            error => io::Error::other(error),
+        })
     }
 }

@@ -7,8 +7,8 @@ use snapshot::{
     CompactImage, MemoryImage, PageRuns, RamError, RamImage, SaveOptions, Saved, Section, SectionKind,
     Snapshot,
 };
-use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap};
-use vmm_core::{DetachedStreams, ImageRegion, StateError, StateKind, StateSection, VmState};
+use vm_memory::{GuestAddress, GuestMemoryMmap};
+use vmm_core::{DetachedStreams, StateError, StateKind, StateSection, VmState};
 
 /// An instance asleep. Takes no memory but this.
 #[derive(Debug)]
@@ -18,6 +18,18 @@ pub(super) struct ParkedVm {
     pub(super) streams: DetachedStreams,
     /// How often it has woken.
     pub(super) wakes: u32,
+    pub(super) origin: Origin,
+}
+
+/// What an instance was first started from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The service's snapshot.
+    Template,
+    /// What an earlier run of the platform has kept.
+    Kept,
+    /// The image: it was booted.
+    Image,
 }
 
 /// A sleeping instance's memory.
@@ -87,14 +99,9 @@ pub(super) fn worth_having_ahead(pages: PageRuns) -> PageRuns {
 
 /// `image` as `vmm-core` maps it, with `working_set` to be populated.
 pub(super) fn mappable(image: &MemoryImage, working_set: &PageRuns) -> vmm_core::MemoryImage {
-    let region = |region: &snapshot::ImageRegion| ImageRegion {
-        gpa: region.gpa,
-        len_bytes: region.len_bytes,
-        file: FileOffset::from_arc(Arc::clone(&image.file), region.file_offset),
-    };
-    let regions = image.regions.iter().map(region).collect();
-    let populate = ranges(working_set);
-    vmm_core::MemoryImage { regions, populate }
+    let regions = image.regions.iter();
+    let regions = regions.map(|region| (region.gpa, region.len_bytes, region.file_offset));
+    vmm_core::MemoryImage::of_file(&image.file, regions).populated(ranges(working_set))
 }
 
 /// `pages` as `vmm-core` takes them.

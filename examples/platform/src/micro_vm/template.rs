@@ -6,16 +6,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use snapshot::{Fingerprint, FingerprintError, Host, Overwrite, SaveOptions, Snapshot, SnapshotId};
 use vmm_core::{
-    BootError, GenerationId, Hypervisor, MARK_SERVING, SaveError, StateError, UserNetHandle, Vm, VmConfig,
-    VmError, VmState, WaitError,
+    BootError, GenerationId, Hypervisor, MARK_SERVING, Mark, Paused, SaveError, SettleError, StateError, Vm,
+    VmConfig, VmError, VmHandle, VmState, WaitError,
 };
 
 use super::parked::{FromSectionsError, from_sections, to_sections};
 
-/// Pauses between two looks at whether a guest that serves has come to rest.
-const SETTLE_STEP: Duration = Duration::from_millis(1);
-/// Looks before a guest that never rests is saved as it is.
-const SETTLE_LOOKS: u32 = 100;
+/// A guest that has not come to rest so long after it began to serve is saved as it is, which is just as right.
+const SETTLE_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// So much of what a guest has printed is told in an error.
+const LAST_WORDS_CHARS: usize = 400;
 
 /// A service's snapshot, with its state decoded.
 #[derive(Debug)]
@@ -34,16 +35,19 @@ pub enum TemplateError {
     #[error(transparent)]
     Boot(#[from] BootError),
     /// The guest did not come to serve.
-    #[error("{source}; it printed: {serial:?}")]
+    #[error("{}; {}", not_serving(.wait), last_words(.serial))]
     NotServing {
         /// Why not.
-        source: WaitError,
-        /// The end of what the guest printed.
+        wait: WaitError,
+        /// What the guest printed.
         serial: String,
     },
     /// The guest stopped while it was saved.
     #[error("save the guest that was just booted")]
     Stopped(#[from] VmError),
+    /// The guest could not be waited for.
+    #[error("wait until the guest that was just booted rests")]
+    Settle(#[from] SettleError),
     /// The guest's state could not be taken.
     #[error(transparent)]
     State(#[from] SaveError),
@@ -78,16 +82,15 @@ pub enum TemplateError {
     Random(#[source] std::io::Error),
 }
 
-/// What a snapshot is only valid for: this kind of processor, this kernel, this configuration.
+/// What a snapshot is only valid for: processors of this vendor, this kernel, this configuration. Whether a processor has what
+/// the guest was told of, [`Hypervisor::check`] says: a newer model has.
 pub(super) fn fingerprint(
     hypervisor: &Hypervisor,
     config: &VmConfig,
     kernel: &[u8],
 ) -> Result<Fingerprint, FingerprintError> {
-    let processor = hypervisor
-        .processor()
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value));
+    let [(key, vendor), _signature] = hypervisor.processor();
+    let processor = [(key.to_owned(), vendor)].into_iter();
     let guest = [
         (
             "guest.kernel_crc32".to_owned(),
@@ -123,35 +126,66 @@ pub(super) fn boot_until_serving(
     let begun = Instant::now();
     let mut vm = Vm::boot(hypervisor, config, kernel)?;
     vm.start()?;
-    let handle = vm.handle();
-    let serving = handle
-        .wait_mark(MARK_SERVING, timeout)
-        .map_err(|source| TemplateError::NotServing {
-            source,
-            serial: handle.serial_text(),
-        })?;
-    let boot = serving.at.duration_since(begun);
-    settle(&mut vm)?;
+    let boot = wait_until_serving(&vm.handle(), timeout)?
+        .at
+        .duration_since(begun);
+    // With its spare connections open and nothing to do: such a snapshot wakes quickest.
+    vm.settle(SETTLE_TIMEOUT)?;
     Ok((vm, boot))
 }
 
-/// Lets the guest come to rest with its spare connections open: such a snapshot wakes quickest. One that never does is
-/// saved as it is, which is just as right.
-fn settle(vm: &mut Vm) -> Result<(), TemplateError> {
-    let net = vm.net().cloned();
-    if let Some(net) = &net {
-        net.refill_spares();
-    }
-    for _ in 0..SETTLE_LOOKS {
-        let paused = vm.pause()?;
-        let rests = paused.is_quiet()? && net.as_ref().is_none_or(UserNetHandle::spares_ready);
-        paused.resume()?;
-        if rests {
-            break;
+/// Waits for the guest's word that it serves.
+pub(crate) fn wait_until_serving(handle: &VmHandle, timeout: Duration) -> Result<Mark, TemplateError> {
+    handle
+        .wait_mark(MARK_SERVING, timeout)
+        .map_err(|wait| TemplateError::NotServing {
+            wait,
+            serial: handle.serial_text(),
+        })
+}
+
+/// What it means that the mark did not come, for people who have never heard of marks.
+fn not_serving(wait: &WaitError) -> String {
+    let serves = format!("say that it serves (boot mark {MARK_SERVING} of docs/guest-abi.md)");
+    match wait {
+        WaitError::TimedOut { timeout, .. } => {
+            format!(
+                "the guest did not {serves} within {} ms",
+                grouped(timeout.as_millis())
+            )
         }
-        std::thread::sleep(SETTLE_STEP);
+        WaitError::Stopped { reason, .. } => format!("the guest stopped and did not {serves}: {reason}"),
+        other => format!("the guest did not {serves}: {other}"),
     }
-    Ok(())
+}
+
+/// The end of what a guest has printed, escaped.
+fn last_words(serial: &str) -> String {
+    if serial.is_empty() {
+        return "it has printed nothing on its serial port".to_owned();
+    }
+    let cut = serial
+        .char_indices()
+        .rev()
+        .nth(LAST_WORDS_CHARS)
+        .map_or(0, |(at, _)| at);
+    format!(
+        "its last serial output: {:?}",
+        serial.get(cut..).unwrap_or_default()
+    )
+}
+
+/// A number with commas between its thousands.
+fn grouped(number: u128) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 impl Template {
@@ -167,16 +201,36 @@ impl Template {
         path: &Path,
     ) -> Result<Self, TemplateError> {
         let (mut vm, boot) = boot_until_serving(hypervisor, config, kernel, timeout)?;
-        let paused = vm.pause()?;
-        let state = paused.save()?;
+        Self::take(hypervisor, config, kernel, &mut vm, boot, path)
+    }
+
+    /// Saves a VM that was booted from `kernel` in `boot` and serves to `path`, replacing what is there. The VM goes on.
+    pub(super) fn take(
+        hypervisor: &Hypervisor,
+        config: &VmConfig,
+        kernel: &[u8],
+        vm: &mut Vm,
+        boot: Duration,
+        path: &Path,
+    ) -> Result<Self, TemplateError> {
         let options = save_options(fingerprint(hypervisor, config, kernel)?)?;
-        snapshot::save(path, paused.memory(), &to_sections(&state)?, options)?;
+        let paused = vm.pause()?;
+        let saved = Self::write(&paused, options, path);
+        // Whatever came of that: it may have been booted for somebody.
+        paused.resume()?;
+        let state = Arc::new(saved?);
         let snapshot = Snapshot::open(path)?;
         Ok(Self {
             snapshot,
-            state: Arc::new(state),
+            state,
             boot,
         })
+    }
+
+    fn write(paused: &Paused<'_>, options: SaveOptions<'_>, path: &Path) -> Result<VmState, TemplateError> {
+        let state = paused.save()?;
+        snapshot::save(path, paused.memory(), &to_sections(&state)?, options)?;
+        Ok(state)
     }
 
     /// Opens the snapshot at `path` if it is of this kernel and configuration and this host can run it.
@@ -207,5 +261,43 @@ impl Template {
             state,
             boot: Duration::ZERO,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_does_not_serve_is_told_of_in_words() {
+        let timed_out = WaitError::TimedOut {
+            number: MARK_SERVING,
+            timeout: Duration::from_secs(30),
+        };
+        let error = TemplateError::NotServing {
+            wait: timed_out,
+            serial: "no root device\n".to_owned(),
+        };
+        assert_eq!(
+            error.to_string(),
+            "the guest did not say that it serves (boot mark 4 of docs/guest-abi.md) within 30,000 ms; \
+             its last serial output: \"no root device\\n\""
+        );
+    }
+
+    #[test]
+    fn last_words_are_the_last_and_few() {
+        let words = last_words(&format!("first{}last", "\u{e4}".repeat(2 * LAST_WORDS_CHARS)));
+        assert!(words.ends_with("last\"") && !words.contains("first"), "{words}");
+        assert!(words.chars().count() < LAST_WORDS_CHARS + 50, "{words}");
+        assert!(last_words("").contains("nothing"));
+    }
+
+    #[test]
+    fn thousands_are_grouped() {
+        assert_eq!(
+            [0, 999, 1_000, 12_345_678].map(grouped),
+            ["0", "999", "1,000", "12,345,678"]
+        );
     }
 }

@@ -20,7 +20,7 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 const MEMORY_MIB: u64 = 32;
-const SHELLS: usize = 2;
+pub(crate) const SHELLS: usize = 2;
 
 fn no_vcpu_runs_and_no_guest_memory_is_held() -> Result<()> {
     let (shells, memory_mib) = (SHELLS.to_string(), MEMORY_MIB.to_string());
@@ -78,12 +78,12 @@ fn open_connections_do_not_keep_it_awake() -> Result<()> {
 }
 
 #[derive(Debug)]
-struct Thread {
-    cpu_ns: u64,
+pub(crate) struct Thread {
+    pub(crate) cpu_ns: u64,
 }
 
 /// Waits until as many vCPU threads are left as there are shells, and none of them has anything to do.
-fn settled(process: &mut Process) -> Result<Vec<Thread>> {
+pub(crate) fn settled(process: &mut Process) -> Result<Vec<Thread>> {
     let mut last = Vec::new();
     for _ in 0..100 {
         let threads = vcpu_threads(process.id())?;

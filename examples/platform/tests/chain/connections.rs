@@ -4,6 +4,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use platform::Activity;
+
 use crate::Test;
 use crate::client::request;
 use crate::service::Service;
@@ -32,6 +34,10 @@ pub(crate) const TESTS: &[Test] = &[
     (
         "connections::a_request_in_pieces_is_one_request",
         a_request_in_pieces_is_one_request,
+    ),
+    (
+        "connections::half_a_request_keeps_nothing_awake",
+        half_a_request_keeps_nothing_awake,
     ),
     ("connections::curl_works", curl_works),
 ];
@@ -113,6 +119,37 @@ fn a_request_in_pieces_is_one_request() -> Result<()> {
         }
         ensure!(client.receive()?.number()? == count);
     }
+    service.stop()?;
+    Ok(())
+}
+
+fn half_a_request_keeps_nothing_awake() -> Result<()> {
+    let service = Service::start(|config| config.cooldown_ms = 5)?;
+    let (head, body) = (
+        "POST /count HTTP/1.1\r\nHost: test\r\nContent-Length: 8\r\n\r\n",
+        "12345678",
+    );
+    let mut halves = Vec::new();
+    for half in [&head[..20], &[head, &body[..4]].concat()] {
+        service.get("/")?;
+        let mut client = service.client()?;
+        client.send(half)?;
+        // Another exchange, so that it has long been there.
+        service.get("/")?;
+        service.asleep()?;
+        halves.push((client, [head, body].concat()[half.len()..].to_owned()));
+    }
+    for (mut client, rest) in halves {
+        client.send(rest)?;
+        ensure!(client.receive()?.status == 200);
+    }
+    // A guest that answers before it has all of a request, as this one does here, is at work on it.
+    let mut client = service.client()?;
+    client.send([&head.replace("/count", "/echo"), &body[..4]].concat())?;
+    let status = service.wait("awake", |status| status.activity == Activity::Awake)?;
+    client.send(&body[4..])?;
+    ensure!(client.receive()?.text() == body);
+    service.wait("asleep", |now| now.parks > status.parks)?;
     service.stop()?;
     Ok(())
 }

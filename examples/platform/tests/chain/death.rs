@@ -185,5 +185,14 @@ fn shells_that_cannot_be_made_are_an_error() -> Result<()> {
         ended.stderr.contains("error: ") && ended.stderr.contains("open files"),
         "{ended:?}"
     );
+    let warning = ended
+        .stderr
+        .lines()
+        .find(|line| line.contains("cannot make a shell"));
+    let warning = warning.with_context(|| format!("no warning: {ended:?}"))?;
+    ensure!(
+        warning.contains("os error 24") && warning.contains("ulimit -n"),
+        "{warning}"
+    );
     Ok(())
 }

@@ -12,6 +12,13 @@ pub(crate) enum Then {
     Reset,
 }
 
+/// How a kernel answers nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wedged {
+    Halted,
+    Spinning,
+}
+
 /// A kernel that prints `text` to the serial port; the file is there as long as the directory.
 pub(crate) fn printing(text: &str, then: Then) -> Result<(TempDir, PathBuf)> {
     let mut code = vec![0x66, 0xba, 0xf8, 0x03]; // mov dx, 0x3f8
@@ -23,6 +30,30 @@ pub(crate) fn printing(text: &str, then: Then) -> Result<(TempDir, PathBuf)> {
         Then::Reset => code.extend([0xb0, 0xfe, 0xe6, 0x64]), // mov al, 0xfe; out 0x64, al
     }
     code.extend([0xeb, 0xfe]); // jmp to itself
+    file(&elf(&code))
+}
+
+/// A kernel that says that it serves, and then answers nothing: interrupts off, halted or spinning.
+pub(crate) fn never_answering(how: Wedged) -> Result<(TempDir, PathBuf)> {
+    // Maps GPA 3 GiB to 4 GiB, where the devices are, into the boot page tables of docs/guest-abi.md.
+    let mut code = vec![0x48, 0xc7, 0xc7, 0x00, 0x00, 0x30, 0x00]; // mov rdi, 0x300000
+    code.extend([0x48, 0xb8, 0x83, 0x00, 0x00, 0xc0, 0x00, 0x00, 0x00, 0x00]); // mov rax, 0xc0000083
+    code.extend([0xb9, 0x00, 0x02, 0x00, 0x00]); // mov ecx, 512
+    code.extend([0x48, 0x89, 0x07]); // fill: mov [rdi], rax
+    code.extend([0x48, 0x83, 0xc7, 0x08]); // add rdi, 8
+    code.extend([0x48, 0x05, 0x00, 0x00, 0x20, 0x00]); // add rax, 0x200000
+    code.extend([0xe2, 0xf1]); // loop fill
+    code.extend([
+        0x48, 0xc7, 0x04, 0x25, 0x18, 0xa0, 0x00, 0x00, 0x03, 0x00, 0x30, 0x00,
+    ]); // mov qword [0xa018], 0x300003
+    code.extend([0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8]); // mov rax, cr3; mov cr3, rax
+    code.extend([0x48, 0xbb, 0x00, 0x20, 0x00, 0xd0, 0x00, 0x00, 0x00, 0x00]); // mov rbx, 0xd0002000, the boot timer
+    code.extend([0xc7, 0x03, 0x04, 0x00, 0x00, 0x00]); // mov dword [rbx], 4
+    code.push(0xfa); // cli
+    match how {
+        Wedged::Halted => code.extend([0xf4, 0xeb, 0xfd]), // halt: hlt; jmp halt
+        Wedged::Spinning => code.extend([0xeb, 0xfe]),     // spin: jmp spin
+    }
     file(&elf(&code))
 }
 

@@ -8,6 +8,9 @@ mod crowd;
 mod cycles;
 mod death;
 mod demo;
+#[path = "../../examples/embed.rs"]
+mod embed;
+mod ended;
 mod hostile;
 mod kernel;
 mod limits;
@@ -15,6 +18,9 @@ mod process;
 mod program;
 mod service;
 mod state;
+mod unattended;
+mod voice;
+mod wedged;
 mod work;
 
 use anyhow::Result;
@@ -28,7 +34,7 @@ fn main() {
     if let Some(missing) = &missing {
         eprintln!("these tests need KVM and are ignored: {missing}");
     }
-    let topics: [&[Test]; 11] = [
+    let topics: [&[Test]; 15] = [
         asleep::TESTS,
         clock::TESTS,
         connections::TESTS,
@@ -36,9 +42,13 @@ fn main() {
         cycles::TESTS,
         death::TESTS,
         demo::TESTS,
+        ended::TESTS,
         hostile::TESTS,
         program::TESTS,
         state::TESTS,
+        unattended::TESTS,
+        voice::TESTS,
+        wedged::TESTS,
         work::TESTS,
     ];
     let tests = topics
@@ -46,14 +56,21 @@ fn main() {
         .flatten()
         .map(|&(name, test)| trial(name, test).with_ignored_flag(missing.is_some()));
     // What a program says that may not use KVM needs a system that can forbid it, and no KVM of its own.
-    let limits = limits::TESTS.iter().map(|&(name, test)| {
-        let lacking = limits::lacking();
+    let limits = special(limits::TESTS, limits::lacking());
+    let no_kvm = missing.is_some().then_some("there is no KVM");
+    let terminal = special(voice::TERMINAL_TESTS, no_kvm.or_else(voice::lacking_terminal));
+    let tests = tests.chain(limits).chain(terminal);
+    libtest_mimic::run(&Arguments::from_args(), tests.collect()).exit();
+}
+
+/// Tests that need more than the others; `lacking` says what of that is not here.
+fn special(tests: &'static [Test], lacking: Option<&'static str>) -> impl Iterator<Item = Trial> {
+    tests.iter().map(move |&(name, test)| {
         if let Some(lacking) = lacking {
             eprintln!("{name} is ignored: {lacking}");
         }
         trial(name, test).with_ignored_flag(lacking.is_some())
-    });
-    libtest_mimic::run(&Arguments::from_args(), tests.chain(limits).collect()).exit();
+    })
 }
 
 fn trial(name: &str, test: fn() -> Result<()>) -> Trial {

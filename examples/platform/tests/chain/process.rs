@@ -45,6 +45,27 @@ pub(crate) fn run(arguments: &[&str]) -> Result<Ended> {
     Process::spawn(program(arguments))?.end()
 }
 
+/// Sends `signal`, such as `TERM`, to a process.
+pub(crate) fn signal(id: u32, signal: &str) -> Result<()> {
+    let status = Command::new("sh")
+        .args(["-c", "kill -s \"$1\" \"$2\"", "sh", signal, &id.to_string()])
+        .status()?;
+    ensure!(status.success(), "kill -s {signal} {id}: {status}");
+    Ok(())
+}
+
+/// What a program says, line by line, until it closes that or says nothing for too long.
+pub(crate) fn lines(stream: impl Read + Send + 'static) -> impl Iterator<Item = String> {
+    let (sender, lines) = channel();
+    thread::spawn(move || {
+        BufReader::new(stream)
+            .lines()
+            .map_while(Result::ok)
+            .try_for_each(|line| sender.send(line))
+    });
+    std::iter::from_fn(move || lines.recv_timeout(TIMEOUT).ok())
+}
+
 impl Process {
     pub(crate) fn spawn(mut command: Command) -> Result<Self> {
         let mut child = command
@@ -123,13 +144,8 @@ impl Process {
     }
 
     /// Sends `signal`, such as `TERM`.
-    pub(crate) fn signal(&self, signal: &str) -> Result<()> {
-        let id = self.id().to_string();
-        let status = Command::new("sh")
-            .args(["-c", "kill -s \"$1\" \"$2\"", "sh", signal, &id])
-            .status()?;
-        ensure!(status.success(), "kill -s {signal} {id}: {status}");
-        Ok(())
+    pub(crate) fn signal(&self, name: &str) -> Result<()> {
+        signal(self.id(), name)
     }
 
     /// Waits for its end.

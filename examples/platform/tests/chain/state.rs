@@ -14,6 +14,10 @@ use crate::service::Service;
 pub(crate) const TESTS: &[Test] = &[
     ("state::goes_on_after_a_restart", goes_on_after_a_restart),
     (
+        "state::directories_in_the_place_of_files_are_put_aside",
+        directories_in_the_place_of_files_are_put_aside,
+    ),
+    (
         "state::of_an_instance_that_was_awake_goes_on_too",
         of_an_instance_that_was_awake_goes_on_too,
     ),
@@ -26,6 +30,10 @@ pub(crate) const TESTS: &[Test] = &[
         damaged_files_are_replaced_with_a_warning,
     ),
     (
+        "state::what_is_no_file_is_not_waited_for",
+        what_is_no_file_is_not_waited_for,
+    ),
+    (
         "state::of_another_shape_is_not_used",
         of_another_shape_is_not_used,
     ),
@@ -34,8 +42,16 @@ pub(crate) const TESTS: &[Test] = &[
         after_kill_the_last_kept_one_goes_on,
     ),
     (
-        "state::of_an_instance_that_died_is_gone",
-        of_an_instance_that_died_is_gone,
+        "state::half_written_files_are_removed_at_the_next_start",
+        half_written_files_are_removed_at_the_next_start,
+    ),
+    (
+        "state::is_bound_to_a_vendor_but_not_to_a_model",
+        is_bound_to_a_vendor_but_not_to_a_model,
+    ),
+    (
+        "state::of_an_instance_that_died_is_put_aside",
+        of_an_instance_that_died_is_put_aside,
     ),
     (
         "state::a_directory_in_use_is_refused",
@@ -158,6 +174,41 @@ fn damaged_files_are_replaced_with_a_warning() -> Result<()> {
     keep(dir.path(), 1)
 }
 
+fn what_is_no_file_is_not_waited_for() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    for name in ["instance.snapshot", "template.snapshot"] {
+        let made = std::process::Command::new("mkfifo")
+            .arg(dir.path().join(name))
+            .status()?;
+        ensure!(made.success(), "mkfifo {name}: {made}");
+    }
+    let (process, addr) = serve(dir.path(), &[])?;
+    ensure!(get(addr, "/count")?.number()? == 1);
+    let ended = process.terminate()?;
+    ensure!(ended.stderr.contains("it is not a file"), "{ended:?}");
+    ensure!(instance_file(dir.path()).is_file() && dir.path().join("instance.unused-1").exists());
+    Ok(())
+}
+
+fn directories_in_the_place_of_files_are_put_aside() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    for name in ["instance", "template"] {
+        let path = dir.path().join(format!("{name}.snapshot"));
+        fs::create_dir(&path)?;
+        fs::write(path.join("file"), name)?;
+    }
+    let (process, addr) = serve(dir.path(), &[])?;
+    ensure!(get(addr, "/count")?.number()? == 1);
+    let ended = process.terminate()?;
+    ensure!(ended.code == Some(0), "{ended:?}");
+    for name in ["instance", "template"] {
+        let aside = dir.path().join(format!("{name}.unused-1"));
+        ensure!(fs::read_to_string(aside.join("file"))? == name, "{ended:?}");
+        ensure!(dir.path().join(format!("{name}.snapshot")).is_file(), "{ended:?}");
+    }
+    Ok(())
+}
+
 fn of_another_shape_is_not_used() -> Result<()> {
     let dir = tempfile::tempdir()?;
     keep(dir.path(), 2)?;
@@ -180,7 +231,42 @@ fn after_kill_the_last_kept_one_goes_on() -> Result<()> {
     keep(dir.path(), 1)
 }
 
-fn of_an_instance_that_died_is_gone() -> Result<()> {
+fn half_written_files_are_removed_at_the_next_start() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    // Nothing is saved at the start that follows: the service's snapshot is there.
+    keep(dir.path(), 2)?;
+    let name = |of: &str| dir.path().join(format!(".snapshot-{of}-0.tmp"));
+    fs::write(name("dead"), "half")?;
+    let at_work = fs::File::create(name("living"))?;
+    at_work.try_lock()?;
+    let pipe = std::process::Command::new("mkfifo").arg(name("pipe")).status()?;
+    ensure!(pipe.success(), "mkfifo: {pipe}");
+    let (process, addr) = serve(dir.path(), &["--cooldown-ms", "3000"])?;
+    ensure!(!name("dead").exists(), "the leftover is still there");
+    ensure!(name("living").exists() && name("pipe").exists());
+    ensure!(get(addr, "/count")?.number()? == 3);
+    let ended = process.terminate()?;
+    ensure!(ended.code == Some(0) && ended.stderr.is_empty(), "{ended:?}");
+    Ok(())
+}
+
+fn is_bound_to_a_vendor_but_not_to_a_model() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    keep(dir.path(), 1)?;
+    for name in ["template.snapshot", "instance.snapshot"] {
+        let snapshot = snapshot::Snapshot::open(dir.path().join(name))?;
+        let keys: Vec<_> = snapshot
+            .header()
+            .fingerprint
+            .iter()
+            .filter(|(key, _)| key.starts_with("cpu."))
+            .collect();
+        ensure!(matches!(keys[..], [("cpu.vendor", _)]), "{name}: {keys:?}");
+    }
+    Ok(())
+}
+
+fn of_an_instance_that_died_is_put_aside() -> Result<()> {
     let dir = tempfile::tempdir()?;
     keep(dir.path(), 2)?;
     for _ in 0..2 {
@@ -190,7 +276,9 @@ fn of_an_instance_that_died_is_gone() -> Result<()> {
         process.signal("KILL")?;
         process.end()?;
     }
-    ensure!(!instance_file(dir.path()).exists());
+    // It may be looked at, but nothing goes on from it.
+    ensure!(!instance_file(dir.path()).exists() && dir.path().join("instance.unused-1").exists());
+    ensure!(!dir.path().join("instance.unused-2").exists());
     Ok(())
 }
 

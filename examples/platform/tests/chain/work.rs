@@ -15,17 +15,22 @@ pub(crate) const TESTS: &[Test] = &[
         memory_that_was_written_is_saved,
     ),
     ("work::bodies_come_back_whole", bodies_come_back_whole),
+    ("work::the_embedding_example_runs", crate::embed::main),
 ];
 
 fn a_computation_longer_than_the_cooldown_is_not_parked() -> Result<()> {
-    let service = Service::start(|config| config.cooldown_ms = 2)?;
+    let service = Service::start(|config| {
+        config.cooldown_ms = 2;
+        // Somebody waits, so it is not unattended.
+        config.unattended_ms = 100;
+    })?;
     for wake in 1..=5 {
         service.asleep()?;
-        let reply = service.get("/burn?ms=50")?;
-        ensure!(reply.text() == "burned 50 ms\n", "{reply:?}");
+        let reply = service.get("/burn?ms=200")?;
+        ensure!(reply.text() == "burned 200 ms\n", "{reply:?}");
         let status = service.asleep()?;
         ensure!(
-            (status.restores, status.parks) == (wake, wake),
+            (status.restores, status.parks, status.parks_midway) == (wake, wake, 0),
             "parked in the midst of it: {status:?}"
         );
     }

@@ -43,13 +43,21 @@ enum Rule {
     Features(u32),
     /// The value must be the same.
     Same,
-    /// The low two bytes are sizes: neither may be smaller.
-    Sizes,
+    /// The low so many bytes are sizes or versions: none may be smaller.
+    Sizes(usize),
 }
 
 use Register::{Eax, Ebx, Ecx, Edx};
 use Rule::{Features, Same, Sizes};
 
+/// Performance counters: in EAX their version, number and width, in EDX the number of fixed ones.
+const LEAF_PMU: u32 = 0xa;
+const LEAF_AMD_PMU: u32 = 0x8000_0022;
+const LEAF_TILES: u32 = 0x1d;
+const LEAF_TILE_PRODUCTS: u32 = 0x1e;
+/// The version of AVX10 in the low byte of EBX, and the lengths of vectors.
+const LEAF_AVX10: u32 = 0x24;
+const AVX10_LENGTHS: u32 = 7 << 16;
 const LEAF_XSAVE: u32 = 0xd;
 /// Subleaves of [`LEAF_XSAVE`] from here on are components of the XSAVE area: size in EAX, offset in EBX.
 const FIRST_XSAVE_COMPONENT: u32 = 2;
@@ -64,7 +72,7 @@ const LEAF_7_EBX: u32 = !(1 << 6 | 1 << 13);
 
 /// What a guest relies on (Intel SDM volume 2, CPUID; AMD APM volume 3, appendix E; kernel `cpuid.rst`). What is not here is
 /// identity, topology or cache sizes, which a guest may find changed.
-const RULES: [(u32, u32, Register, Rule); 25] = [
+const RULES: [(u32, u32, Register, Rule); 35] = [
     (0x0, 0, Ebx, Same),
     (0x0, 0, Edx, Same),
     (0x0, 0, Ecx, Same),
@@ -78,18 +86,28 @@ const RULES: [(u32, u32, Register, Rule); 25] = [
     (0x7, 1, Ecx, Features(ALL)),
     (0x7, 1, Edx, Features(ALL)),
     (0x7, 2, Edx, Features(ALL)),
+    (LEAF_PMU, 0, Eax, Sizes(4)),
+    (LEAF_PMU, 0, Edx, Sizes(1)),
     (LEAF_XSAVE, 0, Eax, Features(ALL)),
     (LEAF_XSAVE, 0, Edx, Features(ALL)),
     (LEAF_XSAVE, 1, Eax, Features(ALL)),
     (LEAF_XSAVE, 1, Ecx, Features(ALL)),
     (LEAF_XSAVE, 1, Edx, Features(ALL)),
+    (LEAF_TILES, 1, Eax, Same),
+    (LEAF_TILES, 1, Ebx, Same),
+    (LEAF_TILES, 1, Ecx, Same),
+    (LEAF_TILE_PRODUCTS, 0, Ebx, Same),
+    (LEAF_AVX10, 0, Ebx, Sizes(1)),
+    (LEAF_AVX10, 0, Ebx, Features(AVX10_LENGTHS)),
     (0x4000_0001, 0, Eax, Features(ALL)),
     (0x8000_0001, 0, Ecx, Features(ALL)),
     (0x8000_0001, 0, Edx, Features(ALL)),
     (0x8000_0007, 0, Edx, Features(ALL)),
-    (0x8000_0008, 0, Eax, Sizes),
+    (0x8000_0008, 0, Eax, Sizes(2)),
     (0x8000_0008, 0, Ebx, Features(ALL)),
     (0x8000_0021, 0, Eax, Features(ALL)),
+    (LEAF_AMD_PMU, 0, Eax, Features(ALL)),
+    (LEAF_AMD_PMU, 0, Ebx, Sizes(1)),
 ];
 
 impl Register {
@@ -117,10 +135,9 @@ impl Rule {
         match self {
             Features(mask) => saved & mask & !here == 0,
             Same => saved == here,
-            Sizes => {
-                let [size, linear, ..] = saved.to_le_bytes();
-                let [size_here, linear_here, ..] = here.to_le_bytes();
-                size <= size_here && linear <= linear_here
+            Sizes(count) => {
+                let pairs = saved.to_le_bytes().into_iter().zip(here.to_le_bytes());
+                pairs.take(count).all(|(saved, here)| saved <= here)
             }
         }
     }
@@ -223,6 +240,19 @@ mod tests {
             (0xb, 1, [7; 4]),
         ]);
         assert_eq!(check(&saved, &table(&[])), Ok(()));
+    }
+
+    #[test]
+    fn versions_counters_and_tiles_may_grow_or_stay_but_not_shrink() {
+        let pmu =
+            |version: u32, counters: u32| (0xa, 0, [0x0730_0000 | counters << 8 | version, 0, 0, 0x603]);
+        let avx10 = |version: u32| (0x24, 0, [0, 0x0007_0000 | version, 0, 0]);
+        let tiles = |rows| (0x1d, 1, [0x0400_2000, 0x0008_0040, rows, 0]);
+        let saved = table(&[pmu(2, 6), avx10(1), tiles(16)]);
+        assert_eq!(check(&saved, &table(&[pmu(5, 8), avx10(2), tiles(16)])), Ok(()));
+        let lesser = check(&saved, &table(&[pmu(5, 4), avx10(0), tiles(8)])).unwrap_err();
+        let found: Vec<_> = lesser.mismatches.iter().map(|mismatch| mismatch.leaf).collect();
+        assert_eq!(found, [0xa, 0x1d, 0x24]);
     }
 
     #[test]

@@ -59,6 +59,10 @@ impl VirtioDevice for Fake {
         })
     }
 
+    fn malformed_chains(&self) -> u64 {
+        0
+    }
+
     fn settle(&mut self) {
         self.settled += 1;
     }

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 /// An Ethernet frame for the guest, without checksum trailer: `header` and then the two parts of `body`, in place where
 /// they are kept, so that they are copied only once.
 #[derive(Clone, Copy, Debug)]
-pub struct Frame<'a> {
+pub(crate) struct Frame<'a> {
     /// The first bytes.
     pub header: &'a [u8],
     /// The rest; either part may be empty.
@@ -18,7 +18,7 @@ pub struct Frame<'a> {
 /// [`give`](Self::give) for each frame the guest sent, [`take`](Self::take) until it has nothing more or the guest has no
 /// buffer left, and [`settle`](Self::settle) once the guest has its interrupt. It never drops a frame because the guest
 /// has no buffer: it keeps what makes the frame, and is asked again.
-pub trait NetBackend: Send {
+pub(crate) trait NetBackend: Send {
     /// An epoll, tap or other descriptor that is readable while the host side has something to do. It stays open, and
     /// the same, for the whole life of the backend, and [`wake`](Self::wake) makes it unreadable even while the guest
     /// takes no frames.

@@ -26,6 +26,7 @@ impl fmt::Debug for MacAddress {
 
 /// What the guest is told about its network device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NetConfig {
     /// The guest's own address; `52:54:00:12:34:56` unless told otherwise.
     pub mac: MacAddress,
@@ -46,6 +47,27 @@ impl Default for NetConfig {
 }
 
 impl NetConfig {
+    /// Sets the guest's address.
+    #[must_use]
+    pub const fn mac(mut self, mac: MacAddress) -> Self {
+        self.mac = mac;
+        self
+    }
+
+    /// Sets the largest IP packet in bytes.
+    #[must_use]
+    pub const fn mtu(mut self, bytes: u16) -> Self {
+        self.mtu = bytes;
+        self
+    }
+
+    /// Sets the entries of each ring.
+    #[must_use]
+    pub const fn queue_size(mut self, entries: u16) -> Self {
+        self.queue_size = entries;
+        self
+    }
+
     /// Bytes of the longest Ethernet frame on the link, without checksum trailer.
     #[must_use]
     pub fn max_frame_bytes(&self) -> usize {

@@ -23,7 +23,7 @@ const HEADER: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
 const ROUNDS: u16 = 2;
 
 /// A network device with `B` as its host side; see [`NetDevice`](super::NetDevice) for the whole device.
-pub struct Net<B> {
+pub(crate) struct Net<B> {
     backend: B,
     queue_sizes: [u16; 2],
     /// MAC, status, number of queue pairs and MTU, as section 5.1.4 lays them out.
@@ -39,7 +39,7 @@ impl<B: NetBackend> Net<B> {
     ///
     /// # Errors
     /// A value of `config` is out of its range.
-    pub fn new(config: &NetConfig, backend: B) -> Result<Self, NetConfigError> {
+    pub(crate) fn new(config: &NetConfig, backend: B) -> Result<Self, NetConfigError> {
         config.check()?;
         let mut config_space = [0; 12];
         config_space[..6].copy_from_slice(&config.mac.0);
@@ -56,18 +56,13 @@ impl<B: NetBackend> Net<B> {
     }
 
     /// The host side.
-    pub fn backend(&self) -> &B {
+    pub(crate) fn backend(&self) -> &B {
         &self.backend
     }
 
     /// The host side, for saving and restoring what it keeps.
-    pub fn backend_mut(&mut self) -> &mut B {
+    pub(crate) fn backend_mut(&mut self) -> &mut B {
         &mut self.backend
-    }
-
-    /// Descriptor chains so far that were given back unused because they made no sense.
-    pub fn malformed_chains(&self) -> u64 {
-        self.malformed.value()
     }
 
     /// Hands the guest's frames to the host side. Answers whether there may be more.
@@ -188,6 +183,10 @@ impl<B: NetBackend> VirtioDevice for Net<B> {
         Ok(pass)
     }
 
+    fn malformed_chains(&self) -> u64 {
+        self.malformed.value()
+    }
+
     fn settle(&mut self) {
         self.backend.settle();
     }
@@ -201,5 +200,9 @@ impl<B: fmt::Debug> fmt::Debug for Net<B> {
     }
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz;
+#[cfg(any(test, feature = "fuzz"))]
+pub use fuzz::fuzz_queues;
 #[cfg(test)]
 mod tests;

@@ -5,13 +5,17 @@ mod config;
 mod device;
 mod usernet;
 
-pub use backend::{Frame, NetBackend};
 pub use config::{MacAddress, NetConfig, NetConfigError};
-pub use device::Net;
+pub(crate) use device::Net;
+#[cfg(any(test, feature = "fuzz"))]
+pub use device::fuzz_queues;
 pub use usernet::{
-    AttachError, ConnectError, ConnectionId, DetachedStreams, EgressPolicy, Spare, TcpStateError, UserNet,
-    UserNetConfig, UserNetCounts, UserNetError, UserNetHandle, UserNetState,
+    AttachError, ConnectError, ConnectionId, DetachedStreams, EgressPolicy, Spare, TcpStateError,
+    UserNetConfig, UserNetCounts, UserNetError, UserNetHandle,
 };
+pub(crate) use usernet::{UserNet, UserNetState};
+#[cfg(any(test, feature = "fuzz"))]
+pub use usernet::{fuzz_link, fuzz_link_state};
 
 /// A virtio-net device on virtio-mmio with `B` as its host side.
-pub type NetDevice<B> = super::VirtioMmio<Net<B>>;
+pub(crate) type NetDevice<B> = super::VirtioMmio<Net<B>>;

@@ -1,5 +1,7 @@
 //! The kernel command line: device windows and options.
 
+use super::info::RAM_LIMIT;
+
 /// The space-separated tokens of a kernel command line.
 #[derive(Debug, Clone, Copy)]
 pub struct CommandLine<'a>(&'a [u8]);
@@ -9,7 +11,8 @@ pub struct CommandLine<'a>(&'a [u8]);
 pub struct Window {
     /// Guest physical address of the first register; a multiple of 4.
     pub base: u64,
-    /// Length in bytes; the window ends below 4 GiB, as far as memory is mapped.
+    /// Length in bytes. The window is between 3 GiB, where memory that the kernel uses ends, and 4 GiB, where what is
+    /// mapped ends.
     pub len: u64,
     /// I/O APIC pin, 0 to 23, if the token names one.
     pub pin: Option<u8>,
@@ -51,7 +54,7 @@ impl Window {
             None => None,
         };
         let len = number(len)?;
-        let fits = base.checked_add(len).is_some_and(|end| end <= MAPPED_END);
+        let fits = base >= RAM_LIMIT && base.checked_add(len).is_some_and(|end| end <= MAPPED_END);
         (fits && len > 0 && base.is_multiple_of(4)).then_some(Self { base, len, pin })
     }
 }
@@ -114,6 +117,8 @@ mod tests {
             "4K@0xd0000000:24",
             "0@0xd0000000:5",
             "4K@0xfffff001",
+            "4K@0x00100000:5",
+            "4K@0xbffff000:5",
             "16G@0xd0000000",
             "4K@-1",
         ] {
@@ -135,7 +140,7 @@ mod tests {
         fn any_bytes_give_windows_within_the_mapped_range(bytes: Vec<u8>, spec in "[0-9a-fxKMG@:]{0,24}") {
             for line in [bytes, format!("a=1 k={spec} k={spec}").into_bytes()] {
                 for window in CommandLine::new(&line).windows("k") {
-                    prop_assert!(window.base + window.len <= 1 << 32);
+                    prop_assert!(window.base >= 3 << 30 && window.base + window.len <= 1 << 32);
                     prop_assert!(window.pin.is_none_or(|pin| pin < 24));
                 }
             }

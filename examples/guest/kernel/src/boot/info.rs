@@ -55,7 +55,7 @@ impl fmt::Display for BootError {
 }
 
 /// RAM above is where devices are, or is not mapped.
-const RAM_LIMIT: u64 = 3 << 30;
+pub(super) const RAM_LIMIT: u64 = 3 << 30;
 /// As the guest ABI has it; loaders may allow less.
 const COMMAND_LINE_LEN: usize = 2048;
 const RAM: u32 = 1;

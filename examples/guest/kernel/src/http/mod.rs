@@ -8,4 +8,4 @@ mod session;
 pub use reply::Status;
 pub use request::MAX_HEAD_LEN;
 pub use route::Action;
-pub use session::{App, MAX_REPLY_LEN, Scratch, Session};
+pub use session::{App, MAX_REPLY_LEN, REQUEST_PATIENCE_NS, Scratch, Session};

@@ -16,12 +16,16 @@ pub enum Status {
     NotFound,
     /// 405
     MethodNotAllowed,
+    /// 408: the client has taken too long to send its request.
+    RequestTimeout,
     /// 411: bodies need a `Content-Length` here.
     LengthRequired,
     /// 414
     UriTooLong,
     /// 431
     HeadTooLarge,
+    /// 501: a transfer coding that nobody knows here.
+    NotImplemented,
     /// 505
     VersionNotSupported,
     /// 507: not so much memory.
@@ -36,9 +40,11 @@ impl Status {
             Self::BadRequest => "400 Bad Request",
             Self::NotFound => "404 Not Found",
             Self::MethodNotAllowed => "405 Method Not Allowed",
+            Self::RequestTimeout => "408 Request Timeout",
             Self::LengthRequired => "411 Length Required",
             Self::UriTooLong => "414 URI Too Long",
             Self::HeadTooLarge => "431 Request Header Fields Too Large",
+            Self::NotImplemented => "501 Not Implemented",
             Self::VersionNotSupported => "505 HTTP Version Not Supported",
             Self::InsufficientStorage => "507 Insufficient Storage",
         }

@@ -26,8 +26,8 @@ impl Registers {
     /// Reads the register at `offset`; all ones behind the end of the window, as a bus without a device.
     pub(crate) fn read(&self, offset: usize) -> u32 {
         match self.address(offset) {
-            // SAFETY: within the window, which `Window` holds to the mapped 4 GiB, and aligned. What is there is
-            // the loader's word: devices, not memory that Rust uses.
+            // SAFETY: aligned, and within the window, which is mapped and holds no memory that Rust uses: a `Window` is
+            // above all RAM that the kernel takes, as the APICs of `fixed` are.
             Some(address) => unsafe { address.read_volatile() },
             None => u32::MAX,
         }

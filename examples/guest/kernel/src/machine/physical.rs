@@ -2,19 +2,21 @@
 
 use guest_kernel::Physical;
 
-/// The first 4 GiB.
+/// What loaders leave their structures in: the memory below the image, which neither the image nor the heap is in.
 pub(crate) struct Identity;
 
 impl Physical<'static> for Identity {
     fn bytes(&self, gpa: u64, len: usize) -> Option<&'static [u8]> {
-        const END: usize = 4 << 30;
+        /// Where the image begins, as `link.ld` has it.
+        const END: usize = 1 << 20;
         let start = usize::try_from(gpa).ok()?;
         let end = start.checked_add(len)?;
         if start == 0 || end > END {
             return None;
         }
-        // SAFETY: mapped, not null, and bytes have no alignment. It is only used for what the loader left outside of
-        // the image and the heap, before the heap exists; nothing writes there while the kernel runs.
+        // SAFETY: mapped, not null, within one object as far as Rust can tell, and bytes have no alignment. Nothing
+        // writes there as long as the kernel runs: its statics, stack and heap are all above, devices write only to
+        // statics, and the loader has ended.
         Some(unsafe { core::slice::from_raw_parts(core::ptr::with_exposed_provenance(start), len) })
     }
 }

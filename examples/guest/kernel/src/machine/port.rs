@@ -30,13 +30,14 @@ pub(crate) fn stop() -> ! {
 }
 
 pub(super) fn write(port: u16, value: u8) {
-    // SAFETY: ports below 0x400 are open to ring 3, and those used here do not touch memory.
-    unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags)) };
+    // SAFETY: ports below 0x400 are open to ring 3, and those used here have no device write to memory. It may be read,
+    // so that everything written before has to be there: whoever is told to stop looks at the rings once more.
+    unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(readonly, nostack, preserves_flags)) };
 }
 
 pub(super) fn read(port: u16) -> u8 {
     let value;
-    // SAFETY: as for `write`.
+    // SAFETY: as for `write`; what is read here has nothing to do with memory.
     unsafe { asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack, preserves_flags)) };
     value
 }

@@ -3,7 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use guest_kernel::{App, MAX_HEAD_LEN, MAX_REPLY_LEN, Scratch, Session};
+use guest_kernel::{App, MAX_HEAD_LEN, MAX_REPLY_LEN, Scratch, Session, Waiting};
 use smoltcp::iface::{SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Duration;
@@ -22,6 +22,8 @@ pub(super) struct Connection {
     session: Session,
     /// The start of a request that does not fit the receive buffer in one piece.
     inbox: Vec<u8>,
+    /// Bytes that the peer had not acknowledged at the last look.
+    unsent_len: usize,
 }
 
 impl Connection {
@@ -39,6 +41,7 @@ impl Connection {
             handle,
             session: Session::new(),
             inbox: Vec::new(),
+            unsent_len: 0,
         })
     }
 
@@ -46,6 +49,7 @@ impl Connection {
     pub(super) fn listen(&mut self) {
         self.session = Session::new();
         self.inbox = Vec::new();
+        self.unsent_len = 0;
         let socket = self.socket();
         // Forgets a connection that has ended, and says nothing about it: `listen` leaves nothing to reset.
         socket.abort();
@@ -59,10 +63,42 @@ impl Connection {
         &mut self.sockets
     }
 
-    /// Whether everything said has reached the peer, or never will.
-    pub(super) fn has_sent_all(&self) -> bool {
+    /// Whether the peer has everything that was said and knows that nothing more comes, or never will.
+    pub(super) fn has_said_all(&self) -> bool {
+        matches!(
+            self.sockets.get::<Socket<'_>>(self.handle).state(),
+            State::Closed | State::Listen | State::TimeWait | State::FinWait2
+        )
+    }
+
+    /// What would have the connection come further.
+    pub(super) fn waiting(&self) -> Waiting {
         let socket = self.sockets.get::<Socket<'_>>(self.handle);
-        !socket.is_active() || socket.send_queue() == 0
+        let nothing_begun = self.session.is_idle() && socket.recv_queue() == 0 && self.inbox.is_empty();
+        if socket.send_queue() > 0 {
+            Waiting::Peer
+        } else if nothing_begun || self.session.is_closing() {
+            Waiting::Settled
+        } else {
+            Waiting::Request
+        }
+    }
+
+    /// Closes a connection on which nothing has happened for long, unless a request has begun: that has a time of its
+    /// own. One that has been closed and has not ended since then is aborted.
+    #[cold]
+    pub(super) fn dismiss(&mut self) {
+        if self.session.is_closing() {
+            self.abort();
+        } else if self.waiting() == Waiting::Settled {
+            self.session.close();
+        }
+    }
+
+    /// Ends the connection by a reset, which is the next thing to be sent.
+    #[cold]
+    pub(super) fn abort(&mut self) {
+        self.socket().abort();
     }
 
     /// Whether the connection has ended. `TIME-WAIT` is not waited for: the link neither loses nor delays, so that no
@@ -74,8 +110,10 @@ impl Connection {
         )
     }
 
-    /// Answers what has been received, as far as there is room for replies.
-    pub(super) fn advance(&mut self, scratch: &mut Scratch, app: &mut impl App) {
+    /// Answers what has been received, as far as there is room for replies. Whether it, or what was sent before, has
+    /// come any further.
+    pub(super) fn advance(&mut self, now_ns: u64, scratch: &mut Scratch, app: &mut impl App) -> bool {
+        let mut progress = false;
         loop {
             let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
             let room = socket.send_capacity() - socket.send_queue();
@@ -83,7 +121,7 @@ impl Connection {
             let consumed = if self.inbox.is_empty() {
                 let session = &mut self.session;
                 let step = socket.recv(|data| {
-                    let consumed = session.advance(data, room, scratch, app);
+                    let consumed = session.advance(data, room, now_ns, scratch, app);
                     (consumed, (consumed, data.len()))
                 });
                 match step {
@@ -91,7 +129,7 @@ impl Connection {
                     Ok((0, len)) if len > 0 && room >= MAX_REPLY_LEN && is_stuck(socket, len) => {
                         if take_in(socket, &mut self.inbox).is_none() {
                             socket.abort();
-                            return;
+                            return progress;
                         }
                         continue;
                     }
@@ -101,9 +139,9 @@ impl Connection {
             } else {
                 if self.inbox.len() < MAX_HEAD_LEN && take_in(socket, &mut self.inbox).is_none() {
                     socket.abort();
-                    return;
+                    return progress;
                 }
-                let consumed = self.session.advance(&self.inbox, room, scratch, app);
+                let consumed = self.session.advance(&self.inbox, room, now_ns, scratch, app);
                 self.inbox.drain(..consumed);
                 if self.inbox.is_empty() {
                     self.inbox = Vec::new();
@@ -113,6 +151,7 @@ impl Connection {
             // As much as there is room for; a peer that has gone gets nothing.
             let _ = socket.send_slice(&scratch.out);
             if consumed > 0 || !scratch.out.is_empty() {
+                progress = true;
                 continue;
             }
             let unanswerable = socket.state() == State::CloseWait && room >= MAX_REPLY_LEN;
@@ -122,7 +161,9 @@ impl Connection {
             let quiet =
                 matches!(socket.state(), State::Established | State::CloseWait) && socket.send_queue() == 0;
             socket.set_timeout(if quiet { None } else { Some(PATIENCE) });
-            return;
+            progress |= socket.send_queue() != self.unsent_len;
+            self.unsent_len = socket.send_queue();
+            return progress;
         }
     }
 

@@ -1,12 +1,13 @@
 //! Instances that die, do not start, or start when nobody waits any more.
 
-use std::sync::mpsc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use scheduler::StartSource;
 
-use super::Desk;
 use super::fake::Plan;
+use super::{Desk, SERVICE};
 use crate::controller::{Activity, ControllerError};
 
 #[tokio::test]
@@ -22,7 +23,7 @@ async fn a_death_is_told_once_and_the_next_request_gets_a_new_instance() {
     assert_eq!(format!("{:?}", next.link), "to 2");
     assert_eq!(
         desk.shut_down().await,
-        ["restore 1", "stop 1", "lost: triple fault", "restore 2"]
+        ["restore 1", "lost: triple fault", "stop 1", "restore 2"]
     );
 }
 
@@ -190,4 +191,133 @@ async fn a_restore_that_lacks_something_is_tried_again_and_loses_nothing() {
     assert_eq!(format!("{:?}", admitted.link), "to 1");
     drop(admitted);
     assert_eq!(desk.shut_down().await, ["restore 1", "restore 1", "restore 1"]);
+}
+
+#[tokio::test]
+async fn an_instance_that_leaves_three_requests_in_a_row_unanswered_is_given_up() {
+    let desk = Desk::new(|config| config.cooldown = None);
+    let waited = Duration::from_secs(60);
+    let admitted = desk.admit().await.unwrap();
+    let vitals = desk.controller.vitals(SERVICE).unwrap();
+    for _ in 0..3 {
+        desk.controller.answer_timed_out(SERVICE, waited);
+        desk.controller.answer_timed_out(SERVICE, waited);
+        vitals.answered();
+    }
+    for _ in 0..3 {
+        desk.controller.answer_timed_out(SERVICE, waited);
+    }
+    desk.until(|status| status.deaths == 1).await;
+    drop(admitted);
+    // The next ones never answer anything.
+    for in_a_row in 1..=2 {
+        let next = desk.admit().await.unwrap();
+        for _ in 0..3 {
+            desk.controller.answer_timed_out(SERVICE, waited);
+        }
+        desk.until(|status| status.deaths == 1 + in_a_row).await;
+        drop(next);
+    }
+    let silent = "it has left 3 requests in a row unanswered, the last one for 60000 ms";
+    let never = format!("{silent}, and never answered any since it was started");
+    assert_eq!(
+        desk.shut_down().await,
+        [
+            "restore 1".to_owned(),
+            format!("lost: {silent}"),
+            "give up 1: Wedged".to_owned(),
+            "restore 2".to_owned(),
+            format!("lost: {never}"),
+            "give up 2: NeverAnswered { in_a_row: 1 }".to_owned(),
+            "restore 3".to_owned(),
+            format!("lost: {never}"),
+            "give up 3: NeverAnswered { in_a_row: 2 }".to_owned(),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_instance_that_is_being_parked_is_not_given_up() {
+    let desk = Desk::new(|_| {});
+    let (go, word) = mpsc::channel();
+    desk.fake.parks.lock().unwrap().push_back(Plan::Waits(word));
+    drop(desk.admit().await.unwrap());
+    desk.logged("park 1").await;
+    for _ in 0..3 {
+        desk.controller.answer_timed_out(SERVICE, Duration::from_secs(60));
+    }
+    go.send(()).unwrap();
+    desk.asleep().await;
+    // It is as silent as before when it wakes again.
+    let admitted = desk.admit().await.unwrap();
+    desk.controller.answer_timed_out(SERVICE, Duration::from_secs(60));
+    desk.logged("give up 1: NeverAnswered { in_a_row: 1 }").await;
+    drop(admitted);
+    desk.shut_down().await;
+}
+
+#[tokio::test]
+async fn nobody_waits_while_state_is_put_aside_but_the_end() {
+    let desk = Desk::new(|config| config.cooldown = None);
+    let (go, word) = mpsc::channel();
+    desk.fake.asides.lock().unwrap().push_back(Plan::Waits(word));
+    drop(desk.admit().await.unwrap());
+    for _ in 0..3 {
+        desk.controller.answer_timed_out(SERVICE, Duration::from_secs(60));
+    }
+    desk.logged("put aside").await;
+    let next = desk.admit().await.unwrap();
+    assert_eq!(format!("{:?}", next.link), "to 2");
+    drop(next);
+    desk.fake.note("ending");
+    let controller = Arc::clone(&desk.controller);
+    let settled = tokio::spawn(async move { controller.settle().await });
+    tokio::task::yield_now().await;
+    assert!(!settled.is_finished());
+    go.send(()).unwrap();
+    settled.await.unwrap();
+    let log = desk.shut_down().await;
+    assert_eq!(log[log.len() - 2..], ["ending", "put it aside"], "{log:?}");
+    // Whoever is held is told first.
+    assert!(log[1].starts_with("lost: "), "{log:?}");
+}
+
+#[tokio::test]
+async fn a_host_that_panics_while_giving_up_stops_nobody_else() {
+    let desk = Desk::new(|config| config.cooldown = None);
+    desk.fake.give_ups.lock().unwrap().push_back(Plan::Panics);
+    drop(desk.admit().await.unwrap());
+    for _ in 0..3 {
+        desk.controller.answer_timed_out(SERVICE, Duration::from_secs(60));
+    }
+    desk.logged("give up 1: NeverAnswered { in_a_row: 1 }").await;
+    let next = desk.admit().await.unwrap();
+    assert_eq!(format!("{:?}", next.link), "to 2");
+    drop(next);
+    desk.shut_down().await;
+}
+
+#[tokio::test]
+async fn an_instance_that_ended_while_it_was_parked_is_not_left_behind() {
+    let desk = Desk::new(|_| {});
+    desk.fake.parks_the_dead.store(true, Ordering::Relaxed);
+    for (instance, plan) in [(1, Plan::Waits as fn(_) -> _), (2, Plan::WaitsBusy)] {
+        let (go, word) = mpsc::channel();
+        desk.fake.parks.lock().unwrap().push_back(plan(word));
+        drop(desk.admit().await.unwrap());
+        desk.logged(&format!("park {instance}")).await;
+        desk.fake.die("triple fault");
+        desk.until(|status| status.deaths == instance).await;
+        // That was too early: it was in the hands of who parked it.
+        desk.fake.note(format!("died {instance}"));
+        go.send(()).unwrap();
+        let stopped = |log: &[String]| {
+            let died = log.iter().position(|entry| *entry == format!("died {instance}"));
+            log[died.unwrap()..].contains(&format!("stop {instance}"))
+        };
+        desk.until_log(stopped).await;
+    }
+    let status = *desk.status.borrow();
+    assert_eq!((status.parks, status.activity), (0, Activity::Asleep));
+    desk.shut_down().await;
 }

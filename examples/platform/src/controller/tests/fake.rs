@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use scheduler::InstanceId;
 use tokio::sync::{oneshot, watch};
 
 use crate::controller::{ClosedGate, ParkGate};
-use crate::host::{Fate, GuestLink, HostError, InstanceHost, Parked, Started};
+use crate::host::{Fate, GuestLink, HostError, InstanceHost, ParkMode, Parked, Started, Verdict};
 
 /// What every fake instance answers.
 pub(super) const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes";
@@ -20,10 +21,12 @@ pub(super) enum Plan {
     Fails(&'static str),
     /// Fails for want of something, and leaves the instance as it was.
     Lacks(&'static str),
-    /// Parking only: the instance is not quiet.
+    /// Parking only: the instance is not quiet, and parked only as it is.
     Busy,
     /// Goes well, or badly if the sender is dropped, once it is told.
     Waits(mpsc::Receiver<()>),
+    /// Parking only: the instance is not quiet, once it is told.
+    WaitsBusy(mpsc::Receiver<()>),
     Panics,
 }
 
@@ -35,27 +38,41 @@ pub(super) struct Fake {
     pub(super) parks: Mutex<VecDeque<Plan>>,
     /// How long ago something happened at the gate, for each refusal to close it.
     pub(super) refusals: Mutex<VecDeque<Duration>>,
+    pub(super) give_ups: Mutex<VecDeque<Plan>>,
+    pub(super) asides: Mutex<VecDeque<Plan>>,
     pub(super) awake: Mutex<HashMap<InstanceId, oneshot::Sender<String>>>,
+    /// One that is in the hands of who parks it.
+    parking: Mutex<Option<(InstanceId, oneshot::Sender<String>)>>,
+    /// Parks go well even if the instance dies meanwhile.
+    pub(super) parks_the_dead: AtomicBool,
+    /// Instances that are started take what comes and say nothing.
+    pub(super) silent: AtomicBool,
     /// Instances with a command under way.
     commanded: Mutex<HashSet<InstanceId>>,
 }
 
 /// The way to a fake instance, which its `Debug` names.
-struct Link(InstanceId);
+struct Link {
+    instance: InstanceId,
+    silent: bool,
+}
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "to {}", self.0)
+        write!(f, "to {}", self.instance)
     }
 }
 
 impl GuestLink for Link {
     fn connect(&self) -> io::Result<UnixStream> {
         let (ours, mut theirs) = UnixStream::pair()?;
+        let silent = self.silent;
         // Ends with the connection.
         std::thread::spawn(move || {
             while let Ok(1..) = theirs.read(&mut [0; 4096]) {
-                theirs.write_all(ANSWER.as_bytes())?;
+                if !silent {
+                    theirs.write_all(ANSWER.as_bytes())?;
+                }
             }
             Ok::<_, io::Error>(())
         });
@@ -71,7 +88,12 @@ impl Fake {
             boots: Mutex::default(),
             parks: Mutex::default(),
             refusals: Mutex::default(),
+            give_ups: Mutex::default(),
+            asides: Mutex::default(),
             awake: Mutex::default(),
+            parking: Mutex::default(),
+            parks_the_dead: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
             commanded: Mutex::default(),
         })
     }
@@ -87,11 +109,15 @@ impl Fake {
     /// The instance that is awake dies, if one is.
     pub(super) fn die(&self, reason: &str) {
         let mut awake = self.awake.lock().unwrap();
-        let Some(&instance) = awake.keys().next() else {
-            return;
+        let instance = awake.keys().next().copied();
+        let death = match instance {
+            Some(instance) => awake.remove(&instance),
+            None => self.parking.lock().unwrap().take().map(|(_, death)| death),
         };
-        // The controller may have stopped listening.
-        let _ = awake.remove(&instance).unwrap().send(reason.to_owned());
+        if let Some(death) = death {
+            // The controller may have stopped listening.
+            let _ = death.send(reason.to_owned());
+        }
     }
 
     /// Does what is planned for a command, of which an instance has one at a time.
@@ -122,6 +148,10 @@ impl Fake {
                 .recv()
                 .map(|()| true)
                 .map_err(|_| fail("nobody let it go on")),
+            Some(Plan::WaitsBusy(word)) => word
+                .recv()
+                .map(|()| false)
+                .map_err(|_| fail("nobody let it go on")),
             Some(Plan::Panics) => panic!("as planned"),
         };
         self.commanded.lock().unwrap().remove(&instance);
@@ -134,7 +164,10 @@ impl Fake {
         awake.insert(instance, death);
         assert!(awake.len() == 1, "{:?} are awake", awake.keys());
         Started {
-            link: Arc::new(Link(instance)),
+            link: Arc::new(Link {
+                instance,
+                silent: self.silent.load(Ordering::Relaxed),
+            }),
             died,
             load: Duration::ZERO,
             restore: Duration::ZERO,
@@ -153,13 +186,20 @@ impl InstanceHost for Fake {
         Ok(self.start(instance))
     }
 
-    fn park(&self, instance: InstanceId) -> Result<Parked, HostError> {
-        if !self.command("park", instance, &self.parks)? {
+    fn park(&self, instance: InstanceId, mode: ParkMode) -> Result<Parked, HostError> {
+        let death = self.awake.lock().unwrap().remove(&instance);
+        *self.parking.lock().unwrap() = death.map(|death| (instance, death));
+        let quiet = self.command("park", instance, &self.parks);
+        let alive = self.parking.lock().unwrap().take();
+        let quiet = quiet?;
+        if !quiet && mode == ParkMode::IfQuiet {
+            self.awake.lock().unwrap().extend(alive);
             return Ok(Parked::Busy);
         }
         let asleep = Parked::Asleep {
             written_bytes: 1,
             saved_bytes: 2,
+            midway: !quiet,
         };
         let dead = || HostError {
             what: "park",
@@ -167,17 +207,32 @@ impl InstanceHost for Fake {
             fate: Fate::Lost,
             source: "it is dead".into(),
         };
-        self.awake
-            .lock()
-            .unwrap()
-            .remove(&instance)
-            .map(|_| asleep)
-            .ok_or_else(dead)
+        if alive.is_some() || self.parks_the_dead.load(Ordering::Relaxed) {
+            return Ok(asleep);
+        }
+        Err(dead())
     }
 
     fn stop(&self, instance: InstanceId) {
         self.note(format!("stop {instance}"));
         self.awake.lock().unwrap().remove(&instance);
+    }
+
+    fn give_up(&self, instance: InstanceId, verdict: Verdict) {
+        self.note(format!("give up {instance}: {verdict:?}"));
+        self.awake.lock().unwrap().remove(&instance);
+        if let Some(Plan::Panics) = self.give_ups.lock().unwrap().pop_front() {
+            panic!("as planned");
+        }
+    }
+
+    fn put_aside(&self) {
+        let plan = self.asides.lock().unwrap().pop_front();
+        if let Some(Plan::Waits(word)) = plan {
+            self.note("put aside");
+            word.recv().unwrap();
+            self.note("put it aside");
+        }
     }
 
     fn shut_down(&self) -> Result<usize, HostError> {

@@ -6,7 +6,7 @@ mod orders;
 mod proxied;
 
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use scheduler::{ServiceConfig, ServiceId, StartConfig, StartSource};
 use tokio::sync::watch;
@@ -15,8 +15,6 @@ use tokio::time::timeout;
 
 use self::fake::{Fake, FakeGate, Plan};
 use super::{Activity, Admitted, Controller, ControllerError, ServiceSetup, ServiceStatus};
-use crate::phases::WakePhases;
-use crate::wake_clock::WakeClock;
 
 const SERVICE: ServiceId = ServiceId(1);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -31,13 +29,20 @@ struct Desk {
 
 impl Desk {
     fn new(change: impl FnOnce(&mut ServiceConfig)) -> Self {
-        let desk = Self::without_gate(change);
-        let gate = FakeGate(Arc::clone(&desk.fake));
-        desk.controller.set_gate(SERVICE, Arc::new(gate));
-        desk
+        Self::without_gate(change).gated()
+    }
+
+    fn gated(self) -> Self {
+        let gate = FakeGate(Arc::clone(&self.fake));
+        self.controller.set_gate(SERVICE, Arc::new(gate));
+        self
     }
 
     fn without_gate(change: impl FnOnce(&mut ServiceConfig)) -> Self {
+        Self::with(change, None)
+    }
+
+    fn with(change: impl FnOnce(&mut ServiceConfig), unattended: Option<Duration>) -> Self {
         let mut config = ServiceConfig {
             cooldown: Some(Duration::from_millis(1)),
             start_from: StartSource::Snapshot,
@@ -50,12 +55,8 @@ impl Desk {
         };
         change(&mut config);
         let fake = Fake::new();
-        let setup = ServiceSetup {
-            id: SERVICE,
-            config: config.validate().unwrap(),
-            host: Arc::clone(&fake) as _,
-            clock: Arc::new(WakeClock::new(Arc::new(WakePhases::default()))),
-        };
+        let mut setup = ServiceSetup::new(SERVICE, config.validate().unwrap(), Arc::clone(&fake) as _);
+        setup.unattended = unattended;
         let controller = Controller::new(vec![setup]);
         let status = controller.status(SERVICE).unwrap();
         let timer = tokio::spawn(Arc::clone(&controller).run());
@@ -94,13 +95,14 @@ impl Desk {
 
     /// Waits until `entry` is in the log.
     async fn logged(&self, entry: &str) {
+        self.until_log(|log| log.iter().any(|noted| noted == entry)).await;
+    }
+
+    /// Waits until the log is as `is_it` wants it.
+    async fn until_log(&self, is_it: impl Fn(&[String]) -> bool) {
         let mut log = self.fake.log();
-        let waited = timeout(
-            PATIENCE,
-            log.wait_for(|log| log.iter().any(|noted| noted == entry)),
-        )
-        .await;
-        assert!(waited.is_ok(), "no {entry:?} in {:?}", self.log());
+        let waited = timeout(PATIENCE, log.wait_for(|log| is_it(log))).await.map(drop);
+        assert!(waited.is_ok(), "{:?}", self.log());
     }
 
     fn log(&self) -> Vec<String> {
@@ -208,6 +210,45 @@ async fn an_instance_that_is_not_quiet_runs_on_behind_an_open_gate() {
         desk.shut_down().await[..6],
         ["restore 1", "close", "park 1", "open", "close", "park 1"]
     );
+}
+
+#[tokio::test]
+async fn one_that_is_never_quiet_is_parked_as_it_is_when_nobody_has_waited_for_it_for_long() {
+    let unattended = Duration::from_millis(20);
+    let desk = Desk::with(|_| {}, Some(unattended)).gated();
+    let never = || (0..100).map(|_| Plan::Busy);
+    desk.fake.parks.lock().unwrap().extend(never());
+    let begun = Instant::now();
+    drop(desk.admit().await.unwrap());
+    let status = desk.until(|status| status.parks == 1).await;
+    assert!(begun.elapsed() >= unattended, "{:?}", begun.elapsed());
+    assert_eq!((status.parks_midway, status.deaths), (1, 0));
+    // The waits double.
+    assert!((1..=6).contains(&status.parks_refused), "{status:?}");
+    // One that is quiet then is parked like any other.
+    desk.fake.parks.lock().unwrap().clear();
+    drop(desk.admit().await.unwrap());
+    let status = desk.until(|status| status.parks == 2).await;
+    assert_eq!((status.parks_midway, status.restores), (1, 2));
+    desk.shut_down().await;
+}
+
+#[tokio::test]
+async fn one_that_somebody_waits_for_now_and_then_is_not_unattended() {
+    let desk = Desk::with(|_| {}, Some(Duration::from_secs(3600))).gated();
+    desk.fake
+        .parks
+        .lock()
+        .unwrap()
+        .extend((0..100).map(|_| Plan::Busy));
+    drop(desk.admit().await.unwrap());
+    desk.until(|status| status.parks_refused == 5).await;
+    desk.controller.busy(SERVICE);
+    desk.controller.quiet(SERVICE);
+    // The patience with it begins anew, and with it short waits.
+    let status = desk.until(|status| status.parks_refused == 8).await;
+    assert_eq!(status.parks, 0);
+    desk.shut_down().await;
 }
 
 #[tokio::test]

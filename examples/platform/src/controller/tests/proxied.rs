@@ -1,11 +1,13 @@
 //! The controller behind a real proxy: what clients see when they are held.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use proxy_buffer::{Limits, Proxy, TargetHandle, TcpOptions, http1_refusal};
+use proxy_buffer::{
+    Asked, HoldError, Limits, Observer, Protocol, Proxy, TargetHandle, TcpOptions, http1_refusal,
+};
 use scheduler::{ServiceConfig, StartSource};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -13,7 +15,8 @@ use tokio::time::timeout;
 
 use super::fake::{ANSWER, Plan};
 use super::{Desk, PATIENCE, SERVICE};
-use crate::front::{ServiceActivator, ServiceObserver, TargetGate};
+use crate::front::{SILENCE, ServiceActivator, ServiceObserver, TargetGate};
+use crate::guest_stream::Doors;
 
 /// A desk with a proxy before it.
 struct Front {
@@ -25,24 +28,27 @@ struct Front {
 
 impl Front {
     async fn new(change: impl FnOnce(&mut ServiceConfig)) -> Self {
+        Self::limited(Limits::default(), change).await
+    }
+
+    async fn limited(limits: Limits, change: impl FnOnce(&mut ServiceConfig)) -> Self {
         let desk = Desk::without_gate(change);
-        let clocks = Arc::new(HashMap::new());
         let controller = || Arc::clone(&desk.controller);
         let activator = ServiceActivator {
             controller: controller(),
-            clocks: Arc::clone(&clocks),
+            doors: Doors::new(100, 100, PATIENCE),
         };
         let observer = ServiceObserver {
             controller: controller(),
-            clocks,
         };
-        let proxy = Proxy::new(Limits::default(), activator, observer).unwrap();
+        let proxy = Proxy::new(limits, activator, observer).unwrap();
         let target = proxy.target(SERVICE);
         desk.controller
             .set_gate(SERVICE, Arc::new(TargetGate(target.clone())));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let options = TcpOptions {
+            protocol: Protocol::Http1,
             refusal: http1_refusal,
             ..TcpOptions::default()
         };
@@ -57,11 +63,12 @@ impl Front {
 
     /// A client that has sent a request.
     async fn ask(&self) -> TcpStream {
+        self.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await
+    }
+
+    async fn say(&self, text: &str) -> TcpStream {
         let mut client = TcpStream::connect(self.addr).await.unwrap();
-        client
-            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-            .await
-            .unwrap();
+        client.write_all(text.as_bytes()).await.unwrap();
         client
     }
 
@@ -211,5 +218,84 @@ async fn a_request_that_comes_while_parking_is_held_and_answered_after_the_next_
     go.send(()).unwrap();
     assert_eq!(answer(&mut client).await, ANSWER);
     assert_eq!(front.desk.until(|status| status.parks == 2).await.restores, 2);
+    front.shut_down().await;
+}
+
+#[tokio::test]
+async fn only_complete_requests_that_are_not_answered_count_against_an_instance() {
+    let limits = Limits {
+        answer_time: Duration::from_millis(20),
+        ..Limits::default()
+    };
+    let front = Front::limited(limits, |config| config.cooldown = None).await;
+    front.desk.fake.silent.store(true, Ordering::Relaxed);
+    // A server may wait for more of these.
+    for text in ["\x16\x03\x01\x02", "GET / HTTP/1.1\nHost: a\n\n"].repeat(3) {
+        let answer = answer(&mut front.say(text).await).await;
+        assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+    }
+    assert_eq!(front.desk.log(), ["restore 1"]);
+    for _ in 0..3 {
+        let answer = answer(&mut front.ask().await).await;
+        assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+    }
+    front
+        .desk
+        .logged("give up 1: NeverAnswered { in_a_row: 1 }")
+        .await;
+    front.shut_down().await;
+}
+
+#[tokio::test]
+async fn connections_that_end_count_against_an_instance_after_a_long_silence() {
+    let desk = Desk::new(|config| config.cooldown = None);
+    let observer = ServiceObserver {
+        controller: Arc::clone(&desk.controller),
+    };
+    drop(desk.admit().await.unwrap());
+    let closed = |asked, waited| {
+        let why = HoldError::BackendClosed { asked, waited };
+        observer.refused(&SERVICE, &why, Duration::ZERO);
+    };
+    for _ in 0..10 {
+        closed(Asked::Bytes, SILENCE);
+        closed(Asked::Request, SILENCE / 2);
+    }
+    for _ in 0..2 {
+        closed(Asked::Request, SILENCE);
+    }
+    assert_eq!(desk.log(), ["restore 1"]);
+    closed(Asked::Request, SILENCE);
+    desk.logged("give up 1: NeverAnswered { in_a_row: 1 }").await;
+    desk.shut_down().await;
+}
+
+#[tokio::test]
+async fn requests_are_held_and_answered_while_what_did_not_answer_is_put_aside() {
+    let limits = Limits {
+        answer_time: Duration::from_millis(20),
+        ..Limits::default()
+    };
+    let front = Front::limited(limits, |config| config.cooldown = None).await;
+    let (go, word) = mpsc::channel();
+    front
+        .desk
+        .fake
+        .asides
+        .lock()
+        .unwrap()
+        .push_back(Plan::Waits(word));
+    front.desk.fake.silent.store(true, Ordering::Relaxed);
+    let mut silent = front.ask_often(3).await;
+    front.desk.logged("restore 1").await;
+    front.desk.fake.silent.store(false, Ordering::Relaxed);
+    for client in &mut silent {
+        let answer = answer(client).await;
+        assert!(answer.starts_with("HTTP/1.1 50"), "{answer}");
+    }
+    front.desk.logged("put aside").await;
+    assert_eq!(answer(&mut front.ask().await).await, ANSWER);
+    assert_eq!(front.desk.log().last().unwrap(), "restore 2");
+    go.send(()).unwrap();
     front.shut_down().await;
 }

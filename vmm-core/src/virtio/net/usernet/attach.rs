@@ -1,11 +1,11 @@
-//! Saving a link and going on with a saved one, while the event loop stands still.
+//! Saving a link and going on with a saved one, or ending it, while the event loop stands still.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::config::UserNetConfig;
 use super::handle::Request;
-use super::host_stream::HostStream;
+use super::host_stream::{self, HostStream};
 use super::link::{Connection, FIRST_PORT, Link, MAX_REPLIES, Position};
 use super::spares::{REFILL_DELAY_MS, SparePool};
 use super::state::{AttachError, ConnectionId, ConnectionState, DetachedStreams, SavedHost, UserNetState};
@@ -16,7 +16,7 @@ use super::usernet::{Host, HostSide, UserNet};
 impl UserNet {
     /// The state of the link, which goes on as it is. The guest and the event loop must be standing still.
     #[must_use]
-    pub fn state(&self) -> UserNetState {
+    pub(crate) fn state(&self) -> UserNetState {
         let connection = |connection: &Connection<HostSide>| ConnectionState {
             host: match connection.host.host {
                 Host::Spare => SavedHost::Spare,
@@ -40,7 +40,7 @@ impl UserNet {
 
     /// Takes the state of the link away, and the streams with it, which stay open. The guest and the event loop must be
     /// standing still. The link is empty afterwards and its handles refuse to connect, until a state is attached.
-    pub fn detach(&mut self) -> (UserNetState, DetachedStreams) {
+    pub(crate) fn detach(&mut self) -> (UserNetState, DetachedStreams) {
         let state = self.state();
         let mut streams = DetachedStreams::default();
         let link = self.replace_link();
@@ -54,11 +54,7 @@ impl UserNet {
                 self.shared.release();
             }
         }
-        let posted = {
-            let mut inbox = self.shared.inbox();
-            inbox.open = false;
-            std::mem::take(&mut inbox.requests)
-        };
+        let posted = self.shared.shut();
         streams.waiting = std::mem::take(&mut self.waiting)
             .into_iter()
             .map(|waiting| waiting.request)
@@ -76,6 +72,18 @@ impl UserNet {
         (state, streams)
     }
 
+    /// Ends the link, whose guest is gone: all streams are closed, and what was acknowledged to the guest and their users have
+    /// not read waits for them in the sockets. Blocks for nobody, and nothing of the link is kept for it. Another thread must
+    /// not be serving the link.
+    pub(crate) fn end(&mut self) {
+        let (state, streams) = self.detach();
+        for connection in state.connections {
+            if let Some(stream) = streams.streams.get(&ConnectionId(connection.tcp.host_port)) {
+                host_stream::leave(stream, &connection.to_host);
+            }
+        }
+    }
+
     /// Goes on with a saved state, in place of what the link has. Each connection gets its stream from `streams`; one
     /// that has none is reset towards the guest (a clone has none at all). Streams without a connection are closed.
     ///
@@ -84,7 +92,11 @@ impl UserNet {
     ///
     /// # Errors
     /// The state contradicts itself or the link's limits. The link is then empty, and all streams are closed.
-    pub fn attach(&mut self, state: UserNetState, mut streams: DetachedStreams) -> Result<(), AttachError> {
+    pub(crate) fn attach(
+        &mut self,
+        state: UserNetState,
+        mut streams: DetachedStreams,
+    ) -> Result<(), AttachError> {
         drop(self.detach());
         let now = self.now();
         let restored = restore(&self.config, self.link.max_mss(), now, state)?;
@@ -142,12 +154,12 @@ impl UserNet {
 }
 
 /// A state that was found sound.
-struct Restored {
-    position: Position,
-    connections: Vec<(SavedHost, Endpoint)>,
+pub(super) struct Restored {
+    pub(super) position: Position,
+    pub(super) connections: Vec<(SavedHost, Endpoint)>,
 }
 
-fn restore(
+pub(super) fn restore(
     config: &UserNetConfig,
     max_mss: u16,
     now: Millis,

@@ -34,6 +34,7 @@ pub enum EgressPolicy {
 
 /// A user-mode link.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UserNetConfig {
     /// The guest's device: its address and MTU. Use the same value for the device itself.
     pub net: NetConfig,
@@ -61,6 +62,34 @@ impl Default for UserNetConfig {
 }
 
 impl UserNetConfig {
+    /// Sets the guest's device.
+    #[must_use]
+    pub const fn device(mut self, net: NetConfig) -> Self {
+        self.net = net;
+        self
+    }
+
+    /// Keeps `count` connections to TCP port `port` of the guest open ahead.
+    #[must_use]
+    pub fn spare(mut self, port: u16, count: usize) -> Self {
+        self.spares.push(Spare { port, count });
+        self
+    }
+
+    /// Sets the most connections at a time.
+    #[must_use]
+    pub const fn max_connections(mut self, count: usize) -> Self {
+        self.max_connections = count;
+        self
+    }
+
+    /// Sets the most connections that wait for the guest's answer at a time.
+    #[must_use]
+    pub const fn max_handshakes(mut self, count: usize) -> Self {
+        self.max_handshakes = count;
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<(), UserNetError> {
         self.net.check()?;
         let spares = self

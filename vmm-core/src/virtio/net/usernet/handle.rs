@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use vmm_sys_util::eventfd::EventFd;
 
@@ -50,6 +51,10 @@ pub(crate) struct Inbox {
     pub(crate) requests: VecDeque<Request>,
     /// The link takes requests.
     pub(crate) open: bool,
+    /// At the end of the last pass all spares were ready and nothing was under way.
+    pub(crate) settled: bool,
+    /// Threads that wait for that.
+    waiters: usize,
 }
 
 /// What a link and its handles share.
@@ -57,6 +62,8 @@ pub(crate) struct Inbox {
 pub(crate) struct Shared {
     /// Guards the requests that the link has not seen. Held for a few instructions; no other lock is taken inside.
     inbox: Mutex<Inbox>,
+    /// The link has settled, or will not any more. Goes with `inbox`.
+    settled: Condvar,
     /// Wakes the link.
     pub(crate) event: EventFd,
     /// Signalled each time that all spares have become ready.
@@ -77,7 +84,10 @@ impl Shared {
             inbox: Mutex::new(Inbox {
                 requests: VecDeque::new(),
                 open: true,
+                settled: false,
+                waiters: 0,
             }),
+            settled: Condvar::new(),
             event,
             spares_event,
             spares_ready: AtomicBool::new(false),
@@ -92,6 +102,25 @@ impl Shared {
     pub(crate) fn inbox(&self) -> MutexGuard<'_, Inbox> {
         // Nothing can panic while it is held.
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A pass has ended, and whether the link has settled with it.
+    pub(crate) fn pass_ended(&self, quiet: bool) {
+        let mut inbox = self.inbox();
+        let quiet = quiet && inbox.requests.is_empty();
+        inbox.settled = quiet && self.spares_ready.load(Ordering::Acquire);
+        self.quiet.store(quiet, Ordering::Relaxed);
+        if inbox.settled && inbox.waiters > 0 {
+            self.settled.notify_all();
+        }
+    }
+
+    /// Takes no more requests and answers those that nobody has seen.
+    pub(crate) fn shut(&self) -> VecDeque<Request> {
+        let mut inbox = self.inbox();
+        (inbox.open, inbox.settled) = (false, false);
+        self.settled.notify_all();
+        std::mem::take(&mut inbox.requests)
     }
 
     /// One connection fewer.
@@ -117,7 +146,7 @@ impl Shared {
     }
 }
 
-/// Reaches a user-mode link from any thread. Nothing here blocks or waits for the guest.
+/// Reaches a user-mode link from any thread. Nothing but [`wait_settled`](Self::wait_settled) blocks.
 #[derive(Clone, Debug)]
 pub struct UserNetHandle {
     shared: Arc<Shared>,
@@ -168,6 +197,7 @@ impl UserNetHandle {
                 return Err(ConnectError::Detached { port });
             }
             inbox.requests.push_back(Request { port, stream: theirs });
+            inbox.settled = false;
             self.shared.quiet.store(false, Ordering::Relaxed);
         }
         self.shared.wake();
@@ -188,6 +218,22 @@ impl UserNetHandle {
     /// An eventfd that is signalled each time that [`spares_ready`](Self::spares_ready) has become true. Non-blocking.
     pub fn spares_event(&self) -> &EventFd {
         &self.shared.spares_event
+    }
+
+    /// Waits until all spare connections are ready and nothing is under way, at most for `timeout`, and says whether it is so.
+    /// `false` at once if the link is detached: its VM has stopped, or was saved with its streams. Blocks the thread.
+    #[must_use]
+    pub fn wait_settled(&self, timeout: Duration) -> bool {
+        let mut inbox = self.shared.inbox();
+        inbox.waiters += 1;
+        let unsettled = |inbox: &mut Inbox| inbox.open && !inbox.settled;
+        let (mut inbox, _) = self
+            .shared
+            .settled
+            .wait_timeout_while(inbox, timeout, unsettled)
+            .unwrap_or_else(PoisonError::into_inner);
+        inbox.waiters -= 1;
+        inbox.settled
     }
 
     /// The guest is known to serve now: spare connections that it refused before are tried again at once.

@@ -5,9 +5,10 @@ use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 
+use rustix::net::sockopt;
 use vmm_sys_util::epoll::EventSet;
 
-use super::tcp::{Endpoint, Sending};
+use super::tcp::{Endpoint, RECEIVE_CAPACITY, Sending};
 
 /// A socket on its way through a connection's life.
 #[derive(Debug)]
@@ -47,20 +48,8 @@ impl HostStream {
     }
 
     /// Writes the guest's `bytes` and answers how many the socket took.
-    pub(crate) fn push(&self, mut bytes: &[u8]) -> Result<usize> {
-        let mut pushed = 0;
-        while !bytes.is_empty() {
-            match (&self.stream).write(bytes) {
-                Ok(count) => {
-                    pushed += count;
-                    bytes = bytes.get(count..).unwrap_or_default();
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(pushed)
+    pub(crate) fn push(&self, bytes: &[u8]) -> Result<usize> {
+        push(&self.stream, bytes)
     }
 
     /// Moves what can be moved in both directions, and the ends of both.
@@ -124,4 +113,46 @@ impl AsRawFd for HostStream {
     fn as_raw_fd(&self) -> RawFd {
         self.stream.as_raw_fd()
     }
+}
+
+fn push(mut stream: &UnixStream, mut bytes: &[u8]) -> Result<usize> {
+    let mut pushed = 0;
+    while !bytes.is_empty() {
+        match stream.write(bytes) {
+            Ok(count) => {
+                pushed += count;
+                bytes = bytes.get(count..).unwrap_or_default();
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(pushed)
+}
+
+/// Leaves the last `bytes` of a connection in the socket, before it is closed, also if it is full: what waits to be read then
+/// costs the system memory for as long as the reader keeps its own end, and nobody else anything.
+pub(crate) fn leave(stream: &UnixStream, bytes: &[u8]) {
+    let left = leave_in(stream, bytes);
+    // A reader that is gone misses nothing. Otherwise `net.core.wmem_max` is below its default, or memory is short.
+    if left.as_ref().is_ok_and(|left| *left < bytes.len()) {
+        tracing::debug!(
+            ?left,
+            of = bytes.len(),
+            "the last bytes of a guest do not fit into its reader's socket"
+        );
+    }
+}
+
+fn leave_in(stream: &UnixStream, bytes: &[u8]) -> Result<usize> {
+    let pushed = push(stream, bytes)?;
+    let rest = bytes.get(pushed..).unwrap_or_default();
+    if rest.is_empty() {
+        return Ok(pushed);
+    }
+    // The system doubles what it is given (socket(7)): there is as much room again, at least for all that a connection holds.
+    let room = sockopt::socket_send_buffer_size(stream)?.max(2 * RECEIVE_CAPACITY);
+    sockopt::set_socket_send_buffer_size(stream, room)?;
+    Ok(pushed + push(stream, rest)?)
 }

@@ -401,5 +401,9 @@ fn next_port(port: u16) -> u16 {
     port.checked_add(1).unwrap_or(FIRST_PORT)
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz;
+#[cfg(any(test, feature = "fuzz"))]
+pub use fuzz::{fuzz_link, fuzz_link_state};
 #[cfg(test)]
 mod tests;

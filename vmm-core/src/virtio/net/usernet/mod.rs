@@ -28,9 +28,12 @@ mod wire;
 pub use config::{EgressPolicy, Spare, UserNetConfig, UserNetError};
 pub use counters::UserNetCounts;
 pub use handle::{ConnectError, UserNetHandle};
-pub use state::{AttachError, ConnectionId, DetachedStreams, UserNetState};
+#[cfg(any(test, feature = "fuzz"))]
+pub use link::{fuzz_link, fuzz_link_state};
+pub(crate) use state::UserNetState;
+pub use state::{AttachError, ConnectionId, DetachedStreams};
 pub use tcp::TcpStateError;
-pub use usernet::UserNet;
+pub(crate) use usernet::UserNet;
 
 #[cfg(test)]
 mod guest;

@@ -34,26 +34,9 @@ pub(crate) struct ConnectionState {
 
 /// The state of a link: plain, untrusted until it is attached. It carries no version; whoever stores it does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UserNetState {
+pub(crate) struct UserNetState {
     pub(crate) position: Position,
     pub(crate) connections: Vec<ConnectionState>,
-}
-
-impl UserNetState {
-    /// How many connections are in it, spares included.
-    #[must_use]
-    pub fn connections(&self) -> usize {
-        self.connections.len()
-    }
-
-    /// The connections that need their stream back to go on.
-    pub fn with_streams(&self) -> impl Iterator<Item = ConnectionId> {
-        let with_stream = self
-            .connections
-            .iter()
-            .filter(|connection| connection.host == SavedHost::Stream);
-        with_stream.map(|connection| ConnectionId(connection.tcp.host_port))
-    }
 }
 
 /// The host ends of a link's connections while the link itself is saved: its users notice nothing. Dropping a stream
@@ -128,7 +111,7 @@ pub enum AttachError {
         port: u16,
     },
     /// A connection contradicts itself.
-    #[error("attach link state: connection {port}: {source}")]
+    #[error("attach link state: connection {port}")]
     Connection {
         /// Our port of it.
         port: u16,

@@ -57,7 +57,7 @@ pub(super) struct HostSide {
 /// [`handle`](Self::handle). Its own epoll descriptor is all that the event loop knows of it, so that streams can come and
 /// go while the loop stands still.
 #[derive(Debug)]
-pub struct UserNet {
+pub(crate) struct UserNet {
     pub(super) config: UserNetConfig,
     pub(super) link: Link<HostSide>,
     pub(super) spares: SparePool,
@@ -81,7 +81,7 @@ impl UserNet {
     ///
     /// # Errors
     /// The configuration cannot be used, or the system is out of descriptors (four are used).
-    pub fn new(config: UserNetConfig) -> Result<Self, UserNetError> {
+    pub(crate) fn new(config: UserNetConfig) -> Result<Self, UserNetError> {
         config.check()?;
         let create = |what| move |source| UserNetError::Create { what, source };
         let event = || EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).map_err(create("eventfd"));
@@ -110,20 +110,22 @@ impl UserNet {
             config,
         };
         net.open_spares();
+        // A link that is to have none has all of them.
+        net.announce_spares();
         net.settle();
         Ok(net)
     }
 
     /// A handle for other threads.
     #[must_use]
-    pub fn handle(&self) -> UserNetHandle {
+    pub(crate) fn handle(&self) -> UserNetHandle {
         UserNetHandle::new(Arc::clone(&self.shared))
     }
 
     /// Whether nothing is under way: no unacknowledged or buffered byte, no handshake, no request, no answer that the
     /// guest has not taken. What sockets have received since the last pass is not known.
     #[must_use]
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.link.is_quiet() && self.waiting.is_empty() && self.shared.inbox().requests.is_empty()
     }
 
@@ -291,20 +293,15 @@ impl NetBackend for UserNet {
         let now = self.now();
         self.link.stall(now, |side| !matches!(side.host, Host::Spare));
         self.arm();
-        {
-            let inbox = self.shared.inbox();
-            let quiet = self.link.is_quiet() && self.waiting.is_empty() && inbox.requests.is_empty();
-            self.shared.quiet.store(quiet, Ordering::Relaxed);
-        }
+        self.shared
+            .pass_ended(self.link.is_quiet() && self.waiting.is_empty());
         self.now = None;
     }
 }
 
 impl Drop for UserNet {
-    /// Requests find out that nobody serves them.
+    /// Requests find out that nobody serves them, and streams have what the guest has sent.
     fn drop(&mut self) {
-        let mut inbox = self.shared.inbox();
-        inbox.open = false;
-        inbox.requests.clear();
+        self.end();
     }
 }

@@ -39,11 +39,13 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
 
-    /// Whatever is written, read, closed, lost, saved and restored in whatever order: what arrives is what was sent.
+    /// Whatever is written, read, closed, lost, saved and restored in whatever order: what arrives is what was sent, and
+    /// neither direction waits for the other.
     #[test]
     fn both_streams_arrive_whole(
-        sizes in (64..20_000usize, 64..20_000usize),
+        sizes in (64..20_000usize, 64..100_000usize),
         ack_delay: bool,
+        unread in 0..3usize,
         steps in proptest::collection::vec(step(), 1..60),
     ) {
         let mut rig = Rig::new(sizes.0, sizes.1, ack_delay);
@@ -61,6 +63,9 @@ proptest! {
                 Step::Reload => rig.reload(),
             }
             rig.exchange();
+        }
+        if let reader @ (TO_GUEST | TO_HOST) = unread {
+            rig.finish_one(reader);
         }
         rig.finish();
         rig.host_closes();
@@ -226,6 +231,39 @@ fn a_lost_segment_is_repeated_by_the_timer_alone() {
     assert_eq!(rig.to_guest.seen, 10);
     assert!(rig.link.expire(rig.now).is_empty());
     assert_eq!(rig.link.deadline(), None);
+}
+
+/// Both ends have sent all that the other takes unread, and the guest has been asked again for room.
+fn both_windows_shut() -> Rig {
+    let mut rig = Rig::new(4096, 100_000, false);
+    rig.appetite = 0;
+    rig.exchange();
+    rig.host_writes(10_000);
+    rig.guest_writes(100_000);
+    rig.exchange();
+    assert_eq!(rig.tcp().to_host().free(), 0);
+    rig.advance(200);
+    rig.exchange();
+    rig
+}
+
+#[test]
+fn the_guest_hears_of_room_while_it_has_none_itself() {
+    let mut rig = both_windows_shut();
+    rig.host_reads(usize::MAX);
+    rig.exchange();
+    assert_eq!(rig.to_host.seen, 100_000, "without waiting for any timer");
+}
+
+#[test]
+fn a_question_beyond_the_window_tells_the_guest_nothing() {
+    let mut rig = both_windows_shut();
+    // The next question is due when the room is made known, and goes first.
+    let due = rig.link.deadline().unwrap();
+    rig.advance(due.since(rig.now));
+    rig.host_reads(usize::MAX);
+    rig.exchange();
+    assert_eq!(rig.to_host.seen, 100_000);
 }
 
 #[test]

@@ -175,6 +175,8 @@ impl Endpoint {
             self.state.rcv_nxt = self.state.rcv_nxt.plus(1);
             self.state.receiving = Receiving::Done;
         }
+        // A guest may have sent past the window that it was told, into the one that there is.
+        self.state.rcv_adv = self.state.rcv_adv.max(self.state.rcv_nxt);
         Verdict::Accepted(known..end)
     }
 }

@@ -67,6 +67,10 @@ impl Endpoint {
             flags = flags.and(Flags::FIN);
         }
         let outgoing = self.outgoing(flags, in_flight..in_flight + count);
+        // A guest may ignore what begins beyond its window, and with it what it acknowledges.
+        if in_flight < self.state.snd_wnd.into() {
+            self.acknowledged();
+        }
         self.sent(now, count + usize::from(fin));
         Some(outgoing)
     }
@@ -76,25 +80,31 @@ impl Endpoint {
             return None;
         }
         let mut ack = self.outgoing(Flags::ACK, 0..0);
-        // Also while something is being repeated, the guest must find this inside its window.
-        ack.segment.seq = self.state.snd_max;
+        // The guest must find it inside its window (RFC 9293, section 3.10.7.4), also while something is being repeated, and
+        // when a question went beyond a window of zero.
+        ack.segment.seq = match self.state.window_end() {
+            end if self.state.snd_max.at_or_after(end) => end,
+            _ => self.state.snd_max,
+        };
+        self.acknowledged();
         Some(ack)
     }
 
-    fn outgoing(&mut self, flags: Flags, payload: Range<usize>) -> Outgoing {
-        let window = self.window();
-        let state = &mut self.state;
-        if flags.has(Flags::ACK) {
-            state.ack_due = false;
-            state.rcv_adv = state.rcv_nxt.plus_u32(window.into());
-        }
+    /// The guest is told where we are.
+    fn acknowledged(&mut self) {
+        self.state.ack_due = false;
+        self.state.rcv_adv = self.state.rcv_nxt.plus_u32(self.window().into());
+    }
+
+    fn outgoing(&self, flags: Flags, payload: Range<usize>) -> Outgoing {
+        let state = &self.state;
         let segment = Segment {
             source_port: state.host_port,
             target_port: state.guest_port,
             seq: state.snd_nxt,
             ack: state.rcv_nxt,
             flags,
-            window,
+            window: self.window(),
             mss: None,
         };
         Outgoing { segment, payload }

@@ -93,6 +93,11 @@ pub enum TcpStateError {
 }
 
 impl TcpState {
+    /// The end of the window that the guest has given.
+    pub(super) fn window_end(&self) -> Seq {
+        self.snd_una.plus_u32(self.snd_wnd.into())
+    }
+
     /// Checks what the code relies on, for `sent` and `received` buffered bytes and a link that carries `max_mss`.
     pub(crate) fn check(&self, sent: usize, received: usize, max_mss: u16) -> Result<(), TcpStateError> {
         if sent > SEND_CAPACITY || received > RECEIVE_CAPACITY {

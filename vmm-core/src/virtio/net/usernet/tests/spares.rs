@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use smoltcp::socket::tcp::State;
 
 use super::nic::{Machine, PORT, config, read_all, write};
@@ -74,4 +76,58 @@ fn what_a_server_says_first_waits_in_the_spare() {
     let stream = machine.host.handle.connect(PORT).unwrap();
     machine.run();
     assert_eq!(read_all(&stream).0, b"220 ready");
+}
+
+#[test]
+fn who_waits_for_a_settled_link_hears_of_it() {
+    let mut machine = Machine::new(config(1));
+    let handle = machine.host.handle.clone();
+    assert!(!handle.wait_settled(Duration::ZERO), "no spare yet");
+    let waiter = std::thread::spawn({
+        let handle = handle.clone();
+        move || handle.wait_settled(Duration::from_secs(60))
+    });
+    machine.listen();
+    machine.run_until("a spare", |machine| machine.host.handle.spares_ready());
+    machine.run();
+    assert!(waiter.join().unwrap());
+
+    machine.listen();
+    let stream = handle.connect(PORT).unwrap();
+    assert!(!handle.wait_settled(Duration::ZERO), "a request is under way");
+    machine.run_until("the next spare", |machine| machine.host.handle.spares_ready());
+    machine.run();
+    assert!(handle.wait_settled(Duration::ZERO));
+    drop(stream);
+}
+
+#[test]
+fn nobody_waits_for_a_detached_link() {
+    let mut machine = Machine::new(config(1));
+    let handle = machine.host.handle.clone();
+    let waiter = std::thread::spawn({
+        let handle = handle.clone();
+        move || handle.wait_settled(Duration::from_secs(60))
+    });
+    machine.run();
+    drop(
+        machine
+            .host
+            .device
+            .lock()
+            .unwrap()
+            .device_mut()
+            .backend_mut()
+            .detach(),
+    );
+    assert!(!waiter.join().unwrap());
+    assert!(!handle.wait_settled(Duration::from_secs(60)), "at once");
+}
+
+#[test]
+fn a_link_without_spares_has_all_of_them() {
+    let mut machine = Machine::new(config(0));
+    machine.run();
+    assert!(machine.host.handle.spares_ready());
+    assert!(machine.host.handle.wait_settled(Duration::ZERO));
 }

@@ -239,3 +239,60 @@ fn a_silent_host_costs_no_wake_ups() {
             .is_disarmed()
     });
 }
+
+/// A guest that has sent until nothing more is taken, and how much of it was acknowledged.
+fn nobody_reads(machine: &mut Machine) -> (std::os::unix::net::UnixStream, Vec<u8>) {
+    let socket = machine.listen();
+    let stream = machine.host.handle.connect(PORT).unwrap();
+    machine.run();
+    let bytes: Vec<u8> = (0..2_000_000u32)
+        .map(|i| (i ^ (i >> 8)).to_le_bytes()[0])
+        .collect();
+    let mut sent = 0;
+    loop {
+        let count = machine
+            .guest
+            .stack
+            .socket(socket)
+            .send_slice(&bytes[sent..])
+            .unwrap();
+        if count == 0 {
+            break;
+        }
+        sent += count;
+        machine.run();
+    }
+    let acknowledged = sent - machine.guest.stack.socket(socket).send_queue();
+    assert!(
+        acknowledged > 100_000 && sent > acknowledged,
+        "{acknowledged} of {sent}"
+    );
+    (stream, bytes[..acknowledged].to_vec())
+}
+
+#[test]
+fn what_was_acknowledged_can_be_read_after_the_end() {
+    let mut machine = Machine::new(config(0));
+    let (stream, acknowledged) = nobody_reads(&mut machine);
+    machine
+        .host
+        .device
+        .lock()
+        .unwrap()
+        .device_mut()
+        .backend_mut()
+        .end();
+    assert_eq!(
+        machine.host.handle.connections(),
+        0,
+        "nothing is kept for the reader"
+    );
+    let (read, ended) = read_all(&stream);
+    assert!(ended && read == acknowledged, "{} bytes", read.len());
+
+    let mut machine = Machine::new(config(0));
+    let (stream, acknowledged) = nobody_reads(&mut machine);
+    drop(machine);
+    let (read, ended) = read_all(&stream);
+    assert!(ended && read == acknowledged, "{} bytes", read.len());
+}

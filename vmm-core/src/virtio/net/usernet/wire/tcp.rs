@@ -20,6 +20,12 @@ impl Flags {
     pub(crate) const PSH: Flags = Flags(0x08);
     pub(crate) const ACK: Flags = Flags(0x10);
 
+    /// The flags of a fuzzer.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) const fn from_bits(bits: u8) -> Flags {
+        Flags(bits)
+    }
+
     pub(crate) const fn and(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
     }

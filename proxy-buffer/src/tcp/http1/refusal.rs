@@ -4,13 +4,18 @@ use bytes::Bytes;
 
 use crate::HoldError;
 
-/// Answers an HTTP/1 client that is turned away: 504 if the target took too long to wake, 502 if it broke off, 503 with
-/// `Retry-After` otherwise. The body says what happened.
+/// Answers an HTTP/1 client that is turned away: 408 if its request took too long, 431 if its head is too long to
+/// be held, 504 if the target took too long to wake
+/// or to answer, 502 if it broke off, 503 with `Retry-After` otherwise. The body says what happened.
 #[must_use]
 pub fn http1_refusal(why: &HoldError) -> Option<Bytes> {
     let (status, retry_after_s) = match why {
-        HoldError::HoldTimeOver { .. } => ("504 Gateway Timeout", None),
-        HoldError::ConnectFailed(_) | HoldError::BackendClosed | HoldError::BackendLost { .. } => {
+        HoldError::RequestTimeOver { .. } => ("408 Request Timeout", None),
+        HoldError::HeadTooLong { .. } => ("431 Request Header Fields Too Large", None),
+        HoldError::HoldTimeOver { .. } | HoldError::AnswerTimeOver { .. } | HoldError::Abandoned { .. } => {
+            ("504 Gateway Timeout", None)
+        }
+        HoldError::ConnectFailed(_) | HoldError::BackendClosed { .. } | HoldError::BackendLost { .. } => {
             ("502 Bad Gateway", None)
         }
         HoldError::WakeFailed(error) => {
@@ -20,6 +25,7 @@ pub fn http1_refusal(why: &HoldError) -> Option<Bytes> {
         }
         HoldError::QueueFull { .. }
         | HoldError::BytesFull { .. }
+        | HoldError::ConnectRefused(_)
         | HoldError::Draining
         | HoldError::TooManyConnections { .. } => ("503 Service Unavailable", Some(1)),
     };
@@ -40,7 +46,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::ActivateError;
+    use crate::{ActivateError, Asked};
 
     fn reply(why: &HoldError) -> String {
         String::from_utf8(http1_refusal(why).unwrap().to_vec()).unwrap()
@@ -65,9 +71,9 @@ mod tests {
 
     #[test]
     fn a_dead_backend_is_a_bad_gateway_and_a_slow_one_a_timeout() {
-        assert!(reply(&HoldError::BackendClosed).starts_with("HTTP/1.1 502 "));
+        let (asked, waited) = (Asked::Request, Duration::from_secs(3));
+        assert!(reply(&HoldError::BackendClosed { asked, waited }).starts_with("HTTP/1.1 502 "));
         assert!(reply(&HoldError::BackendLost { reason: "oom".into() }).starts_with("HTTP/1.1 502 "));
-        let waited = Duration::from_secs(3);
         assert!(reply(&HoldError::HoldTimeOver { waited }).starts_with("HTTP/1.1 504 "));
     }
 }

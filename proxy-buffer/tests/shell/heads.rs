@@ -1,0 +1,103 @@
+//! Heads that come in pieces while their target sleeps.
+
+use proxy_buffer::{Limits, TargetState, TcpOptions};
+use tokio::io::AsyncWriteExt;
+
+use crate::{
+    pipes::{Room, pass, read, rest},
+    world::{expect, http},
+};
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_drips_in_wakes_its_target_once_and_when_it_is_complete() {
+    let mut room = Room::http();
+    let mut client = room.client();
+    let (drops, last) = GET.split_at(GET.len() - 1);
+    for drop in drops.bytes() {
+        pass(1).await;
+        client.write_all(&[drop]).await.unwrap();
+    }
+    pass(1).await;
+    assert_eq!(room.log.count("started"), 0, "{:?}", room.log.all());
+    assert_eq!(room.target.state(), TargetState::Asleep);
+    client.write_all(last.as_bytes()).await.unwrap();
+    let mut backend = room.accepted().await;
+    read(&mut backend, GET).await;
+    assert_eq!(room.log.count("started"), 1);
+    assert_eq!(room.proxy.held_bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_never_ends_is_a_408_and_wakes_nothing() {
+    let room = Room::http();
+    let (mut reader, mut writer) = tokio::io::split(room.client());
+    let drip = async {
+        for byte in GET.bytes().take(20).chain(std::iter::repeat(b'x')) {
+            pass(4).await;
+            if writer.write_all(&[byte]).await.is_err() {
+                return;
+            }
+        }
+    };
+    let body = tokio::select! {
+        () = drip => unreachable!("it is answered while it drips"),
+        body = expect(&mut reader, 408) => body,
+    };
+    assert!(
+        body.contains("its head was not complete after 30000 ms"),
+        "{body}"
+    );
+    assert_eq!(room.seconds(), 34);
+    drop((reader, writer));
+    room.assert_forgotten().await;
+    assert_eq!((room.log.count("started"), room.proxy.held_bytes()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_fits_no_bound_is_a_431_and_wakes_nothing() {
+    let limits = Limits {
+        held_bytes_per_connection: 8000,
+        ..Limits::default()
+    };
+    let room = Room::new(limits, http());
+    let (mut reader, mut writer) = tokio::io::split(room.client());
+    let head = format!("GET / HTTP/1.1\r\nCookie: {}\r\n\r\n", "x".repeat(8000));
+    let write = writer.write_all(head.as_bytes());
+    let (_, body) = tokio::join!(write, expect(&mut reader, 431));
+    assert!(body.contains("its head is longer than 8000 bytes"), "{body}");
+    drop((reader, writer));
+    room.assert_forgotten().await;
+    assert_eq!((room.log.count("started"), room.proxy.held_bytes()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_head_whose_client_leaves_or_whose_proxy_drains_wakes_nothing() {
+    let room = Room::http();
+    let mut client = room.client();
+    client.write_all(b"GET / HT").await.unwrap();
+    pass(1).await;
+    client.shutdown().await.unwrap();
+    assert_eq!(rest(&mut client).await, "");
+    room.assert_forgotten().await;
+
+    let mut client = room.client();
+    client.write_all(b"GET / HT").await.unwrap();
+    pass(1).await;
+    let proxy = room.proxy.clone();
+    let drained = tokio::spawn(async move { proxy.drain(std::time::Duration::from_secs(10)).await });
+    expect(&mut client, 503).await;
+    drop(client);
+    assert_eq!(drained.await.unwrap().refused, 1);
+    assert_eq!((room.log.count("started"), room.proxy.held_bytes()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_are_no_head_wake_at_once() {
+    for (options, said) in [(TcpOptions::default(), "G"), (http(), "\u{16}\u{3}\u{1}")] {
+        let mut room = Room::new(Limits::default(), options);
+        room.connected(said).await;
+        assert_eq!(room.log.count("started"), 1);
+    }
+}
