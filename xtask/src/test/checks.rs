@@ -82,6 +82,12 @@ pub(crate) fn tests(workspace: &Workspace) -> Result<Outcome> {
     run([workspace.cargo(["test", "--workspace", "--all-features", "--no-fail-fast"])])
 }
 
+/// What the README of the scheduler promises of its policy: an optimised build, and some minutes of one core.
+pub(crate) fn policy(workspace: &Workspace) -> Result<Outcome> {
+    let args = "run --release -p scheduler --features sim --example simulate -- --policy learned --check";
+    run([workspace.cargo(args.split(' '))])
+}
+
 /// The policy of `deny.toml`.
 pub(crate) fn deny(workspace: &Workspace) -> Result<Outcome> {
     if !has("deny") {

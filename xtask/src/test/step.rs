@@ -69,6 +69,11 @@ pub(crate) const STEPS: &[Step] = &[
         about: "unit, property, integration and doc tests",
         run: checks::tests,
     },
+    Step {
+        name: "policy",
+        about: "the scheduler's promises, on real traces",
+        run: checks::policy,
+    },
 ];
 
 /// How a step ended.
