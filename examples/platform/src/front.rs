@@ -14,8 +14,8 @@ use crate::controller::{ClosedGate, Controller, ControllerError, ParkGate};
 use crate::guest_stream::{Doors, Guest};
 
 /// A connection that ends so long after its request was not ended by a guest that works: a link gives up one that takes nothing
-/// after 25.4 s.
-pub(crate) const SILENCE: Duration = Duration::from_secs(25);
+/// after 102 s.
+pub(crate) const SILENCE: Duration = Duration::from_secs(100);
 
 /// Wakes services through the controller.
 pub(crate) struct ServiceActivator {

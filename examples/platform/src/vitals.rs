@@ -1,7 +1,7 @@
 //! What the controller learns of a service from the bytes that pass: when a wake's phases end, and whether its instance answers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::host::Verdict;
@@ -33,14 +33,17 @@ impl Vitals {
     }
 }
 
-/// So many answers in a row, with none in between, that did not come in time make an instance as good as dead.
+/// So many answers one after the other, with none in between, that did not come in time make an instance as good as dead.
 pub(crate) const MOST_TIMEOUTS: u32 = 3;
 
 /// Whether a service's instance answers.
 #[derive(Debug, Default)]
 pub(crate) struct Pulse {
-    /// Answers that did not come in time, since one came.
+    /// Answers that did not come in time, since one came. Those that were waited for at once count as one: a guest that is
+    /// merely slower than its crowd fails all of it together.
     timeouts: AtomicU32,
+    /// When the last of them was counted, in nanoseconds of the controller's time.
+    counted_ns: AtomicU64,
     /// Instances, the present one included, that were started since one answered.
     unproven: AtomicU32,
 }
@@ -61,9 +64,17 @@ impl Pulse {
         }
     }
 
-    /// An answer did not come in time. Says how many in a row did not.
-    pub(crate) fn timed_out(&self) -> u32 {
-        self.timeouts.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+    /// An answer did not come in time, to a request that had waited so long at `now` of the controller's time. Says how many
+    /// one after the other did not; `None` if this one was waited for beside the last.
+    pub(crate) fn timed_out(&self, now: Duration, waited: Duration) -> Option<u32> {
+        let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        let begun_ns = nanos(now.saturating_sub(waited));
+        let count =
+            |last| (self.timeouts.load(Ordering::Relaxed) == 0 || begun_ns >= last).then_some(nanos(now));
+        self.counted_ns
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, count)
+            .ok()?;
+        Some(self.timeouts.fetch_add(1, Ordering::Relaxed).saturating_add(1))
     }
 
     /// What is to be said of an instance that has left so many requests unanswered.
@@ -90,20 +101,39 @@ mod tests {
     fn an_answer_makes_all_good() {
         let pulse = Pulse::default();
         pulse.begins();
-        assert_eq!([(); 2].map(|()| pulse.timed_out()), [1, 2]);
+        let timed_out = |at| pulse.timed_out(Duration::from_secs(at), Duration::from_secs(1));
+        assert_eq!([1, 2].map(timed_out), [Some(1), Some(2)]);
         assert_eq!(
             pulse.verdict(3, Duration::ZERO).0,
             Verdict::NeverAnswered { in_a_row: 1 }
         );
         pulse.answered();
-        assert_eq!(pulse.timed_out(), 1);
+        assert_eq!(timed_out(3), Some(1));
         assert_eq!(pulse.verdict(3, Duration::ZERO).0, Verdict::Wedged);
         pulse.begins();
         pulse.begins();
-        assert_eq!(pulse.timed_out(), 1);
+        assert_eq!(timed_out(4), Some(1));
         assert_eq!(
             pulse.verdict(3, Duration::ZERO).0,
             Verdict::NeverAnswered { in_a_row: 2 }
         );
+    }
+
+    #[test]
+    fn a_crowd_that_is_not_answered_in_time_counts_as_one() {
+        let pulse = Pulse::default();
+        pulse.begins();
+        let (ms, waited) = (Duration::from_millis, Duration::from_millis(1_500));
+        let crowd = [1_520, 1_521, 1_530, 2_900].map(|at| pulse.timed_out(ms(at), waited));
+        assert_eq!(crowd, [Some(1), None, None, None]);
+        assert_eq!(
+            pulse.timed_out(ms(3_020), waited),
+            Some(2),
+            "asked when the first was told"
+        );
+        // Whoever asked before an answer came counts anew, once.
+        pulse.answered();
+        let late = [3_100, 3_101].map(|at| pulse.timed_out(ms(at), waited));
+        assert_eq!(late, [Some(1), None]);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use scheduler::{Event, ServiceId};
+use scheduler::{Event, ServiceId, Timestamp};
 use tokio::sync::oneshot;
 use tracing::warn;
 
@@ -38,10 +38,11 @@ impl Controller {
         let Some(known) = self.services.get(&service) else {
             return;
         };
-        let timeouts = known.vitals.pulse.timed_out();
-        if timeouts < MOST_TIMEOUTS {
-            return;
-        }
+        let now = self.now().saturating_since(Timestamp::ZERO);
+        let timeouts = match known.vitals.pulse.timed_out(now, waited) {
+            Some(timeouts) if timeouts >= MOST_TIMEOUTS => timeouts,
+            _ => return,
+        };
         let (verdict, reason) = known.vitals.pulse.verdict(timeouts, waited);
         let turn = {
             let mut core = self.core();

@@ -195,8 +195,8 @@ async fn a_restore_that_lacks_something_is_tried_again_and_loses_nothing() {
 
 #[tokio::test]
 async fn an_instance_that_leaves_three_requests_in_a_row_unanswered_is_given_up() {
-    let desk = Desk::new(|config| config.cooldown = None);
-    let waited = Duration::from_secs(60);
+    let desk = Desk::new(|config| config.cooldown = Some(Duration::MAX));
+    let waited = Duration::ZERO;
     let admitted = desk.admit().await.unwrap();
     let vitals = desk.controller.vitals(SERVICE).unwrap();
     for _ in 0..3 {
@@ -218,7 +218,7 @@ async fn an_instance_that_leaves_three_requests_in_a_row_unanswered_is_given_up(
         desk.until(|status| status.deaths == 1 + in_a_row).await;
         drop(next);
     }
-    let silent = "it has left 3 requests in a row unanswered, the last one for 60000 ms";
+    let silent = "it has left 3 requests in a row unanswered, the last one for 0 ms";
     let never = format!("{silent}, and never answered any since it was started");
     assert_eq!(
         desk.shut_down().await,
@@ -244,13 +244,13 @@ async fn an_instance_that_is_being_parked_is_not_given_up() {
     drop(desk.admit().await.unwrap());
     desk.logged("park 1").await;
     for _ in 0..3 {
-        desk.controller.answer_timed_out(SERVICE, Duration::from_secs(60));
+        desk.controller.answer_timed_out(SERVICE, Duration::ZERO);
     }
     go.send(()).unwrap();
     desk.asleep().await;
     // It is as silent as before when it wakes again.
     let admitted = desk.admit().await.unwrap();
-    desk.controller.answer_timed_out(SERVICE, Duration::from_secs(60));
+    desk.controller.answer_timed_out(SERVICE, Duration::ZERO);
     desk.logged("give up 1: NeverAnswered { in_a_row: 1 }").await;
     drop(admitted);
     desk.shut_down().await;
@@ -258,12 +258,12 @@ async fn an_instance_that_is_being_parked_is_not_given_up() {
 
 #[tokio::test]
 async fn nobody_waits_while_state_is_put_aside_but_the_end() {
-    let desk = Desk::new(|config| config.cooldown = None);
+    let desk = Desk::new(|config| config.cooldown = Some(Duration::MAX));
     let (go, word) = mpsc::channel();
     desk.fake.asides.lock().unwrap().push_back(Plan::Waits(word));
     drop(desk.admit().await.unwrap());
     for _ in 0..3 {
-        desk.controller.answer_timed_out(SERVICE, Duration::from_secs(60));
+        desk.controller.answer_timed_out(SERVICE, Duration::ZERO);
     }
     desk.logged("put aside").await;
     let next = desk.admit().await.unwrap();
@@ -284,11 +284,11 @@ async fn nobody_waits_while_state_is_put_aside_but_the_end() {
 
 #[tokio::test]
 async fn a_host_that_panics_while_giving_up_stops_nobody_else() {
-    let desk = Desk::new(|config| config.cooldown = None);
+    let desk = Desk::new(|config| config.cooldown = Some(Duration::MAX));
     desk.fake.give_ups.lock().unwrap().push_back(Plan::Panics);
     drop(desk.admit().await.unwrap());
     for _ in 0..3 {
-        desk.controller.answer_timed_out(SERVICE, Duration::from_secs(60));
+        desk.controller.answer_timed_out(SERVICE, Duration::ZERO);
     }
     desk.logged("give up 1: NeverAnswered { in_a_row: 1 }").await;
     let next = desk.admit().await.unwrap();

@@ -163,7 +163,7 @@ impl UserNetHandle {
     /// no handshake takes place. When the guest refuses or resets the connection the stream reads as closed; when it ends
     /// its direction the stream reads to its end and can still be written.
     ///
-    /// A guest that does not answer for 25.4 s while its VM is not paused, whether it takes no frames or drops them, has
+    /// A guest that does not answer for 102 s while its VM is not paused, whether it takes no frames or drops them, has
     /// the stream closed and counted in [`connections_timed_out`](UserNetCounts::connections_timed_out). A request that
     /// waits for one of the [`max_handshakes`](super::UserNetConfig::max_handshakes) has as long again for its turn.
     ///
