@@ -197,7 +197,7 @@ fn a_refused_connection_is_known_at_once() {
 }
 
 #[test]
-fn a_silent_guest_is_given_up_after_six_tries() {
+fn a_silent_guest_is_given_up_after_eight_tries() {
     let mut link = link();
     let id = link.open(PORT, ());
     assert!(link.take(Millis(0)).is_some(), "our address");
@@ -209,7 +209,7 @@ fn a_silent_guest_is_given_up_after_six_tries() {
         now = link.deadline().unwrap();
         link.expire(now);
     }
-    assert_eq!((syns, now), (7, Millis(200 * 127)));
+    assert_eq!((syns, now), (9, Millis(200 * 511)));
 }
 
 #[test]
