@@ -50,7 +50,7 @@ pub struct ServiceConfig {
 /// What an instance needs of what all services share, and who gets it first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResourceConfig {
-    /// Most memory of an instance. Default 0: not known, and not counted until it is measured.
+    /// Most memory of an instance, at most 16 TiB. Default 0: not known, and not counted until it is measured.
     pub memory_bytes: u64,
     /// Whose service it is. Default tenant 0.
     pub tenant: TenantId,
@@ -173,6 +173,11 @@ impl Default for StartConfig {
             restart: Restart::default(),
         }
     }
+}
+
+impl ResourceConfig {
+    /// No instance has more memory than this, 16 TiB, declared or measured: so much that sums of it never overflow.
+    pub const MAX_MEMORY_BYTES: u64 = 1 << 44;
 }
 
 impl StartConfig {

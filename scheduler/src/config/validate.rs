@@ -2,10 +2,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::config::{ServiceConfig, ValidConfig};
+use crate::config::{ResourceConfig, ServiceConfig, ValidConfig};
 use crate::ladder::{Dial, Rung, RungCost};
 use crate::problem::{Problem, Problems};
-use crate::units::Span;
+use crate::units::{Bytes, Span};
 
 /// The rungs in their order.
 const LADDER_PATHS: [&str; Rung::COUNT] = ["ladder.paused", "ladder.ram", "ladder.disk", "ladder.stop"];
@@ -35,6 +35,9 @@ impl ServiceConfig {
         let (min, max) = (self.min_instances, self.max_instances);
         let message = format_args!("is {min}, must be at most max_instances, {max}");
         problems.unless(min <= max, "min_instances", message);
+        let (needs, most) = (self.resources.memory_bytes, ResourceConfig::MAX_MEMORY_BYTES);
+        let message = format_args!("is {}, must be at most {}", Bytes(needs), Bytes(most));
+        problems.unless(needs <= most, "resources.memory_bytes", message);
     }
 
     fn check_times(&self, problems: &mut Problems) {
@@ -105,6 +108,10 @@ mod tests {
             max_instances: 0,
             concurrency: 0,
             cooldown: Some(Duration::ZERO),
+            resources: ResourceConfig {
+                memory_bytes: ResourceConfig::MAX_MEMORY_BYTES + (1 << 30),
+                ..ResourceConfig::default()
+            },
             queue: QueueConfig {
                 max_waiting: 0,
                 max_wait: Duration::ZERO,
@@ -133,6 +140,7 @@ mod tests {
                 "queue.max_waiting is 0, must be at least 1",
                 "start.attempts is 0, must be at least 1",
                 "min_instances is 3, must be at most max_instances, 0",
+                "resources.memory_bytes is 16385 GiB, must be at most 16384 GiB",
                 "cooldown is 0 ms, must be at least 1 ms",
                 "queue.max_wait is 0 ms, must be at least 1 ms",
                 "start.timeout is 0 ms, must be at least 1 ms",

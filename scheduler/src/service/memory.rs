@@ -1,4 +1,5 @@
 use crate::action::ParkLevel;
+use crate::config::ResourceConfig;
 use crate::context::Cx;
 use crate::ids::{InstanceId, NodeId};
 use crate::instance::{Instance, State};
@@ -117,7 +118,7 @@ impl Service {
         let declared = self.config.resources.memory_bytes;
         match (declared, resident_bytes) {
             (declared, 0) => declared,
-            (0, resident) => gate.measured_charge(u64::MAX, resident),
+            (0, resident) => gate.measured_charge(ResourceConfig::MAX_MEMORY_BYTES, resident),
             (declared, resident) => gate.measured_charge(declared, resident),
         }
     }

@@ -1,6 +1,7 @@
 use scheduler::{
     Action, Basis, BrownOut, Command, Event, Idle, LimitsConfig, NodeConfig, NodeId, ParkLevel, Phase, Plan,
-    Policy, Prewake, RequestId, Rhythm, Rung, Scheduler, ServiceConfig, ServiceId, Settings, Timestamp,
+    Policy, Prewake, RequestId, ResourceConfig, Rhythm, Rung, Scheduler, ServiceConfig, ServiceId, Settings,
+    Timestamp,
 };
 
 use crate::cluster::{Cluster, MIB, ms, service};
@@ -111,6 +112,27 @@ fn instances_are_charged_for_what_they_have_and_room_to_grow() {
     assert_eq!(cluster.starts.len(), 4, "they use less");
     assert_eq!(view.burst_bytes, 2 * 46 * MIB + 2 * 400 * MIB);
     assert_eq!(view.starting_bytes, 800 * MIB);
+}
+
+#[test]
+fn a_measure_that_no_instance_can_have_counts_as_the_most_there_may_be() {
+    let mut cluster = Cluster::new(&Settings::default());
+    for id in 0..3 {
+        cluster.configure(id, service(0, 0));
+        cluster.request(id);
+    }
+    cluster.progress_all();
+    let running: Vec<_> = cluster.vms.iter().map(|(id, vm)| (*id, vm.service)).collect();
+    for (instance, service) in running {
+        cluster.tell(Event::InstanceMemory {
+            service,
+            instance,
+            resident_bytes: u64::MAX,
+            dirty_bytes: u64::MAX,
+        });
+    }
+    let view = cluster.scheduler.node(NodeId(0)).expect("it is up");
+    assert_eq!(view.burst_bytes, 3 * ResourceConfig::MAX_MEMORY_BYTES);
 }
 
 #[test]
