@@ -6,10 +6,11 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use scheduler::{
-    Action, Activity, Cooldown, Event, InstanceId, LimitsConfig, Milli, NodeId, Phase, Policy, RequestId,
-    Scheduler, ServiceConfig, Settings, Timestamp,
+    Action, Activity, Cooldown, Event, InstanceId, LimitsConfig, Milli, Phase, Policy, RequestId, Scheduler,
+    ServiceConfig, Settings, Timestamp,
 };
 
+use crate::any_event::any_event;
 use crate::configs;
 use crate::desk::{SERVICE, ms};
 use crate::owner::Owner;
@@ -329,64 +330,4 @@ proptest! {
         }
         prop_assert!(out.is_sorted_by(|a, b| a.id < b.id), "action ids grow");
     }
-}
-
-/// Events that no owner would send in this order, if at all.
-fn any_event() -> impl Strategy<Value = (u64, Event)> {
-    use scheduler::{ActionId, ConnectionId, Epoch, InstanceReport, Inventory};
-    let service = SERVICE;
-    let id = (1..4_u64, 0..4_u64).prop_map(|(instance, epoch)| (InstanceId(instance), Epoch(epoch)));
-    let phase = prop_oneof![
-        Just(Phase::Starting),
-        Just(Phase::Running),
-        Just(Phase::Parking),
-        Just(Phase::Parked),
-        Just(Phase::Stopping)
-    ];
-    let report = (id.clone(), phase, vec((0..6_u64).prop_map(RequestId), 0..3)).prop_map(
-        |((instance, epoch), phase, in_flight)| InstanceReport {
-            node: NodeId(0),
-            instance,
-            epoch,
-            phase,
-            in_flight,
-            connections: vec![(ConnectionId(1), Activity::Active)],
-        },
-    );
-    let inventory = (
-        0..30_u64,
-        vec((0..6_u64).prop_map(RequestId), 0..3),
-        vec(report, 0..3),
-    )
-        .prop_map(move |(as_of, waiting, instances)| {
-            Event::Inventory(Inventory {
-                service,
-                as_of: ActionId(as_of),
-                waiting,
-                instances,
-            })
-        });
-    let request = (0..6_u64).prop_map(RequestId);
-    let connection = ConnectionId(1);
-    let event = prop_oneof![
-        2 => config().prop_map(configured),
-        1 => Just(Event::ServiceRemoved { service }),
-        6 => request.clone().prop_map(move |request| Event::RequestQueued { service, request }),
-        4 => request.prop_map(move |request| Event::RequestDone { service, request }),
-        6 => id.clone().prop_map(move |(instance, epoch)| Event::InstanceReady { service, instance, epoch }),
-        2 => id.clone().prop_map(move |(instance, epoch)| Event::InstanceFailed { service, instance, epoch }),
-        4 => id.clone().prop_map(move |(instance, epoch)| Event::InstanceParked {
-            service, instance, epoch, written_bytes: 0
-        }),
-        2 => id.clone().prop_map(move |(instance, epoch)| Event::ParkRefused {
-            service, instance, epoch, last_activity: Timestamp::ZERO
-        }),
-        2 => id.clone().prop_map(move |(instance, epoch)| Event::InstanceExited { service, instance, epoch }),
-        1 => id.clone().prop_map(move |(instance, _)| Event::ConnectionActive { service, instance, connection }),
-        1 => id.clone().prop_map(move |(instance, _)| Event::ConnectionQuiet { service, instance, connection }),
-        1 => id.prop_map(move |(instance, _)| Event::ConnectionClosed { service, instance, connection }),
-        3 => inventory,
-        6 => Just(Event::Tick),
-    ];
-    (0..30_u64, event)
 }

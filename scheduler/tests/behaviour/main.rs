@@ -1,5 +1,6 @@
 //! What the scheduler does, seen from outside: events in, actions out.
 
+mod any_event;
 mod chaos;
 mod configs;
 mod connections;
