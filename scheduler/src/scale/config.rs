@@ -83,6 +83,15 @@ impl ScaleMode {
             Self::Staffing(staffing) => Some(staffing.interval),
         }
     }
+
+    /// How far back it looks, beyond the last interval.
+    pub(crate) fn window(&self) -> Duration {
+        match self {
+            Self::Requests | Self::Steps(_) | Self::Target(_) => Duration::ZERO,
+            Self::Kpa(kpa) => kpa.stable_window,
+            Self::Staffing(staffing) => staffing.window,
+        }
+    }
 }
 
 /// The least time between two counts.

@@ -85,18 +85,18 @@ impl Awake {
 impl Scaler {
     /// For a mode that computes a count.
     pub(crate) fn new(mode: &ScaleMode, now: Timestamp) -> Option<Self> {
-        let (state, longest) = match mode {
+        let state = match mode {
             ScaleMode::Requests => return None,
-            ScaleMode::Steps(_) => (State::Steps(None), Duration::ZERO),
-            ScaleMode::Target(_) => (State::Target(TargetState::default()), Duration::ZERO),
-            ScaleMode::Kpa(kpa) => (State::Kpa(KpaState::default()), kpa.stable_window),
-            ScaleMode::Staffing(staffing) => (State::Staffing, staffing.window),
+            ScaleMode::Steps(_) => State::Steps(None),
+            ScaleMode::Target(_) => State::Target(TargetState::default()),
+            ScaleMode::Kpa(_) => State::Kpa(KpaState::default()),
+            ScaleMode::Staffing(_) => State::Staffing,
         };
         Some(Self {
             load: Meter::new(now, 0),
             queue: Meter::new(now, 0),
             instances: BTreeMap::new(),
-            window: Window::new(longest),
+            window: Window::default(),
             state,
             ticked_at: now,
             count: Count {

@@ -85,26 +85,19 @@ impl Meter {
 /// The samples of the last ticks, newest last, as many as the longest window needs.
 ///
 /// An average over a window that has not filled yet is one over what there is, as in Knative.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Window {
     samples: VecDeque<Sample>,
-    longest: Duration,
 }
 
 impl Window {
-    pub(crate) fn new(longest: Duration) -> Self {
-        Self {
-            samples: VecDeque::new(),
-            longest,
-        }
-    }
-
-    pub(crate) fn push(&mut self, sample: Sample) {
+    /// Adds the newest sample, and drops those that no window up to `longest` needs any more.
+    pub(crate) fn push(&mut self, sample: Sample, longest: Duration) {
         self.samples.push_back(sample);
         let mut covered: u64 = self.samples.iter().map(|sample| sample.nanos).sum();
         while let Some(oldest) = self.samples.front() {
             covered = covered.saturating_sub(oldest.nanos);
-            if u128::from(covered) < self.longest.as_nanos() {
+            if u128::from(covered) < longest.as_nanos() {
                 break;
             }
             self.samples.pop_front();
@@ -199,11 +192,11 @@ mod tests {
 
     #[test]
     fn a_window_averages_what_it_covers_and_less_while_it_fills() {
-        let mut window = Window::new(Duration::from_secs(3));
-        assert_eq!(window.last(Duration::from_secs(3)).average(), Milli(0));
+        let (mut window, longest) = (Window::default(), Duration::from_secs(3));
+        assert_eq!(window.last(longest).average(), Milli(0));
         for (level, average) in [(6, 6_000), (0, 3_000), (3, 3_000), (3, 2_000)] {
-            window.push(second(level));
-            assert_eq!(window.last(Duration::from_secs(3)).average(), Milli(average));
+            window.push(second(level), longest);
+            assert_eq!(window.last(longest).average(), Milli(average));
         }
         assert_eq!(window.last(Duration::from_secs(1)).average(), Milli(3_000));
         assert_eq!(

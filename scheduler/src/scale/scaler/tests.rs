@@ -140,6 +140,33 @@ fn a_service_that_slept_begins_anew() {
     );
 }
 
+#[test]
+fn a_window_that_was_made_longer_is_looked_at_whole() {
+    let of = |window| ScaleConfig {
+        mode: ScaleMode::Staffing(Staffing {
+            window,
+            interval: SECOND,
+            ..Staffing::default()
+        }),
+        ..ScaleConfig::default()
+    };
+    let (short, long) = (of(2 * SECOND), of(6 * SECOND));
+    let mut scaler = scaler(&short);
+    assert!(scaler.fits(&long.mode), "what was measured stays");
+    scaler.loaded(ms(0), 6, 0);
+    scaler.tick(&long, ms(1_000), awake(1), (0, 100));
+    scaler.loaded(ms(1_000), 0, 0);
+    for second in 2..=6 {
+        scaler.tick(&long, ms(second * 1_000), awake(1), (0, 100));
+    }
+    let load = Milli::from_units(1);
+    assert_eq!(
+        scaler.count().basis,
+        CountBasis::Staffing { load },
+        "6 for one of six seconds"
+    );
+}
+
 fn modes() -> Vec<ScaleMode> {
     let in_flight = TargetTracking {
         metric: Metric::InFlight,

@@ -49,7 +49,7 @@ impl Scaler {
             self.window.clear();
             return false;
         }
-        self.window.push(since.load);
+        self.window.push(since.load, config.mode.window());
         let count = match &config.mode {
             ScaleMode::Requests => None,
             ScaleMode::Steps(steps) => self.by_steps(steps, awake, &since),
