@@ -3,6 +3,7 @@ use core::time::Duration;
 
 use crate::problem::Problems;
 use crate::scale::{Flapping, KpaConfig, Milli, Staffing, StepPolicy, TargetTracking};
+use crate::units::Span;
 
 /// How many instances a service has awake. The default: as many as its requests need, one started for each that finds no
 /// room.
@@ -13,7 +14,8 @@ pub struct ScaleConfig {
     /// What that count means. Default: the least.
     pub role: CountRole,
     /// Instances that are awake when the service is new to the scheduler, until so many were or
-    /// `start.timeout` is over. At most `max_instances`. A restarted scheduler knows none of its services: give 0 for those that there were. Default 0.
+    /// `start.timeout` is over. At most `max_instances`. A restarted scheduler knows none of its services: give 0 for
+    /// those that there were. Default 0.
     pub initial_instances: u32,
     /// Requests in flight on each instance above which one more is started; one takes more while that starts, up to
     /// `concurrency`. From 1. Default `u32::MAX`: only a request without a slot starts one.
@@ -96,6 +98,8 @@ impl ScaleMode {
 
 /// The least time between two counts.
 const MIN_INTERVAL: Duration = Duration::from_millis(10);
+/// Most intervals in a window.
+const MAX_SAMPLES: u32 = 10_000;
 
 impl ScaleConfig {
     /// Finds everything that is wrong.
@@ -125,11 +129,24 @@ impl ScaleConfig {
             ScaleMode::Target(target) => check_target(problems, target),
             ScaleMode::Kpa(kpa) => check_kpa(problems, kpa),
             ScaleMode::Staffing(staffing) => {
-                problems.lasts("scale.mode.staffing.interval", staffing.interval, MIN_INTERVAL);
-                problems.lasts("scale.mode.staffing.window", staffing.window, staffing.interval);
+                let interval = staffing.interval;
+                problems.lasts("scale.mode.staffing.interval", interval, MIN_INTERVAL);
+                check_window(problems, "scale.mode.staffing.window", staffing.window, interval);
             }
         }
     }
+}
+
+/// A window holds one sample of each interval.
+fn check_window(problems: &mut Problems, path: &'static str, window: Duration, interval: Duration) {
+    problems.lasts(path, window, interval);
+    let most = interval.saturating_mul(MAX_SAMPLES);
+    let message = format_args!(
+        "is {}, must be at most {MAX_SAMPLES} intervals, {}",
+        Span(window),
+        Span(most)
+    );
+    problems.unless(window <= most, path, message);
 }
 
 fn check_flapping(problems: &mut Problems, flapping: &Flapping) {
@@ -149,7 +166,12 @@ fn check_target(problems: &mut Problems, target: &TargetTracking) {
 
 fn check_kpa(problems: &mut Problems, kpa: &KpaConfig) {
     problems.lasts("scale.mode.kpa.tick", kpa.tick, MIN_INTERVAL);
-    problems.lasts("scale.mode.kpa.stable_window", kpa.stable_window, kpa.tick);
+    check_window(
+        problems,
+        "scale.mode.kpa.stable_window",
+        kpa.stable_window,
+        kpa.tick,
+    );
     problems.above("scale.mode.kpa.capacity", kpa.capacity, Milli(0));
     problems.percent("scale.mode.kpa.utilisation_percent", kpa.utilisation_percent, 1);
     problems.percent("scale.mode.kpa.panic_window_percent", kpa.panic_window_percent, 1);
@@ -263,6 +285,14 @@ mod tests {
                 "scale.mode.kpa.panic_threshold_percent is 100 %, must be above 100 %",
                 "scale.mode.kpa.max_up_rate is 1, must be above 1",
             ]
+        );
+        let staffing = ScaleMode::Staffing(Staffing {
+            window: Duration::from_secs(86_400),
+            ..Staffing::default()
+        });
+        assert_eq!(
+            problems(&with(staffing)),
+            ["scale.mode.staffing.window is 86400 s, must be at most 10000 intervals, 20000 s"]
         );
     }
 }

@@ -24,7 +24,7 @@ pub struct KpaConfig {
     pub utilisation_percent: u32,
     /// How often the count is computed. At least 10 ms. Default 2 s.
     pub tick: Duration,
-    /// At least `tick`. Default 60 s.
+    /// How far back the average looks. One to 10,000 `tick`s. Default 60 s.
     pub stable_window: Duration,
     /// The panic window, in percent of the stable one. 1 to 100, default 10.
     pub panic_window_percent: u32,

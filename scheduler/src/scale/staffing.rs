@@ -20,7 +20,7 @@ pub struct Staffing {
     pub min_regret: Duration,
     /// Requests in flight on average above which slots are kept. Default 3.
     pub min_load: Milli,
-    /// How far back the average looks. At least `interval`. Default 30 s.
+    /// How far back the average looks. One to 10,000 `interval`s. Default 30 s.
     pub window: Duration,
     /// How often the count is computed. At least 10 ms. Default 2 s.
     pub interval: Duration,
