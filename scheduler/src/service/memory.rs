@@ -25,9 +25,10 @@ impl Service {
         }
     }
 
-    /// None of them is charged for anything.
+    /// None of them is charged for anything, nor has a park booked.
     pub(super) fn uncharge_all(&mut self, cx: &mut Cx<'_>) {
         for id in self.fleet.ids() {
+            self.cancel_park(cx, id);
             self.set_charge(cx, id, None);
         }
     }

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use scheduler::{Event, LimitsConfig, ParkLevel, RateLimit, ServiceConfig, ServiceId, Settings};
+use scheduler::{
+    Event, LimitsConfig, ParkLevel, RateLimit, ServiceConfig, ServiceId, Settings, TenantConfig, TenantId,
+};
 
 use crate::cluster::{Cluster, MIB, at, ms, service, within};
 
@@ -105,6 +107,38 @@ fn parks_write_no_faster_than_they_may_and_a_request_takes_its_instance_out_of_t
     let parks: Vec<_> = cluster.parks.iter().map(|park| park.0).collect();
     assert_eq!(parks.len(), 9, "all but the busy one");
     assert!(within(&parks, 10, 1), "{parks:?}");
+}
+
+#[test]
+fn a_park_that_was_booked_for_one_tenant_is_not_given_back_to_another() {
+    let mut cluster = Cluster::new(&Settings::default());
+    cluster.tell(Event::TenantConfigured {
+        tenant: TenantId(1),
+        config: TenantConfig {
+            park_bytes: Some(RateLimit::new(100 * MIB, 100 * MIB)),
+            ..TenantConfig::default()
+        },
+    });
+    for id in 1..=2 {
+        cluster.configure(id, service(1, 100 * MIB));
+        cluster.request(id);
+    }
+    cluster.progress_all();
+    cluster.progress_all();
+    cluster.wait(ms(20));
+    assert_eq!(
+        cluster.parks.len(),
+        1,
+        "the burst; the other one is to follow in a second"
+    );
+    cluster.configure(2, service(2, 100 * MIB));
+    cluster.configure(3, service(1, 100 * MIB));
+    cluster.request(3);
+    cluster.run(2);
+    cluster.wait(ms(2_000));
+    let parks: Vec<_> = cluster.parks.iter().map(|park| park.0).collect();
+    assert_eq!(parks[0], at(10));
+    assert_eq!(parks[2], at(1_010), "its turn is free: {parks:?}");
 }
 
 #[test]
