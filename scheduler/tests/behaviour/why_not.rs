@@ -2,7 +2,7 @@
 
 use scheduler::{Event, KpaConfig, Milli, ScaleMode, ServiceConfig, ServiceId};
 
-use crate::desk::{Desk, SERVICE, config, ms};
+use crate::desk::{Desk, SERVICE, config};
 
 fn why_not(desk: &Desk) -> String {
     let why_not = desk.scheduler.why_not(SERVICE).expect("it is configured");
@@ -192,13 +192,4 @@ fn a_removed_service_starts_nothing() {
 #[test]
 fn of_an_unknown_service_nothing_is_known() {
     assert_eq!(Desk::new(config()).scheduler.why_not(ServiceId(9)), None);
-}
-
-#[test]
-fn asking_changes_nothing() {
-    let mut desk = Desk::awake(up_to(2, 1));
-    desk.at(5).queued(1);
-    let before = format!("{:?}", desk.scheduler);
-    let _ = (why_not(&desk), ms(0));
-    assert_eq!(format!("{:?}", desk.scheduler), before);
 }

@@ -84,6 +84,8 @@ struct World {
     down: [bool; 3],
     /// A node that was away begins anew.
     was_down: [bool; 3],
+    /// Most instances of each tenant.
+    quotas: [Option<u32>; 3],
     /// Whether a node may be fuller than it is large: it became smaller, or an instance grew.
     strained: bool,
 }
@@ -106,6 +108,7 @@ impl World {
             cluster,
             down: [false, false, true],
             was_down: [false; 3],
+            quotas: [None, None, Some(3)],
             strained: false,
         }
     }
@@ -143,10 +146,13 @@ impl World {
                 node: NodeId(id),
                 available_bytes: free * MIB,
             }),
-            Step::Tenant(id, max_instances) => cluster.tell(Event::TenantConfigured {
-                tenant: TenantId(id),
-                config: tenant(max_instances),
-            }),
+            Step::Tenant(id, max_instances) => {
+                self.quotas[usize::try_from(id).expect("small")] = max_instances;
+                cluster.tell(Event::TenantConfigured {
+                    tenant: TenantId(id),
+                    config: tenant(max_instances),
+                });
+            }
             Step::Inventory => cluster.inventory(),
             // The three after which more may be in use than there is; only invariants are checked from then on.
             Step::Capacity(..) | Step::Measured(..) | Step::Configure(..) if !self.strained => {}
@@ -208,9 +214,13 @@ proptest! {
     fn no_limit_is_exceeded_and_every_request_ends(seed in any::<u64>(), steps in vec(step(), 1..250)) {
         let mut world = World::new(seed);
         for step in steps {
-            let quota = matches!(step, Step::Tenant(..));
+            let awake = |world: &World| [0, 1, 2].map(|tenant| world.cluster.awake(tenant));
+            let before = awake(&world);
             world.step(step);
-            prop_assert!(quota || world.cluster.awake(2) <= 50);
+            for ((awake, before), quota) in awake(&world).into_iter().zip(before).zip(world.quotas) {
+                let most = quota.map_or(usize::MAX, |quota| usize::try_from(quota).expect("small"));
+                prop_assert!(awake <= before.max(most), "{awake} of {most}");
+            }
         }
         world.calm();
         let cluster = &world.cluster;

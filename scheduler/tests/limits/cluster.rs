@@ -42,6 +42,8 @@ pub(crate) struct Vm {
     pub(crate) epoch: Epoch,
     pub(crate) phase: Phase,
     pub(crate) level: ParkLevel,
+    /// It slept when it was told to park: it goes deeper asleep.
+    deepens: bool,
     /// How it was started last.
     pub(crate) kind: StartKind,
     pub(crate) in_flight: BTreeSet<RequestId>,
@@ -257,8 +259,9 @@ impl Cluster {
     }
 
     pub(crate) fn awake(&self, tenant: u64) -> usize {
-        let awake = self.vms.values().filter(|vm| vm.phase != Phase::Parked);
+        let awake = self.vms.values();
         awake
+            .filter(|vm| vm.phase != Phase::Parked && !vm.deepens)
             .filter(|vm| self.configs[&vm.service].resources.tenant == TenantId(tenant))
             .count()
     }
@@ -278,11 +281,13 @@ impl Cluster {
                     epoch,
                     phase: Phase::Starting,
                     level: ParkLevel::Ram,
+                    deepens: false,
                     kind,
                     in_flight: BTreeSet::new(),
                 });
                 assert_eq!(vm.node, node, "it sleeps elsewhere: {action}");
                 (vm.epoch, vm.phase, vm.kind) = (epoch, Phase::Starting, kind);
+                vm.deepens = false;
                 let memory = *self.nodes.get(&node).expect("the node is up");
                 if let Some(memory) = memory.filter(|_| self.strict) {
                     let used = self.used(node);
@@ -302,6 +307,7 @@ impl Cluster {
             } => {
                 let vm = self.vms.get_mut(&instance).expect("it is there");
                 assert!(vm.in_flight.is_empty(), "a busy instance is parked: {action}");
+                vm.deepens = vm.phase == Phase::Parked;
                 (vm.epoch, vm.phase, vm.level) = (epoch, Phase::Parking, level);
                 self.parks.push((self.now, instance, level));
             }
