@@ -124,6 +124,17 @@ fn limited() -> LimitsConfig {
     }
 }
 
+/// One node with so much memory, all of which new instances may have.
+fn with_memory(memory_bytes: u64) -> LimitsConfig {
+    LimitsConfig {
+        node: NodeConfig {
+            high_water_percent: 100,
+            ..NodeConfig::with_memory(memory_bytes)
+        },
+        ..LimitsConfig::default()
+    }
+}
+
 fn within(times: &[Timestamp], limit: RateLimit) -> bool {
     times.iter().enumerate().all(|(first, from)| {
         times[first..].iter().zip(1_u64..).all(|(to, count)| {
@@ -162,13 +173,7 @@ fn the_time_of_a_herd_is_its_size_by_the_rate() {
 
 #[test]
 fn a_large_one_is_passed_for_a_while_and_then_has_memory_kept_for_it() {
-    let config = LimitsConfig {
-        node: NodeConfig {
-            high_water_percent: 100,
-            ..NodeConfig::with_memory(100 * MIB)
-        },
-        ..LimitsConfig::default()
-    };
+    let config = with_memory(100 * MIB);
     let mut world = World::new(&config);
     for service in 0..10 {
         world.want(World::ask(service, 1, 10 * MIB));
@@ -211,13 +216,7 @@ fn one_that_fits_nowhere_says_so_and_starts_once_a_node_is_large_enough() {
 
 #[test]
 fn memory_of_instances_that_are_to_be_awake_is_not_given_away() {
-    let config = LimitsConfig {
-        node: NodeConfig {
-            high_water_percent: 100,
-            ..NodeConfig::with_memory(100 * MIB)
-        },
-        ..LimitsConfig::default()
-    };
+    let config = with_memory(100 * MIB);
     let mut world = World::new(&config);
     world.gate.reserve(0, 60 * MIB);
     let burst = World::ask(1, 0, 50 * MIB);

@@ -1,12 +1,11 @@
 //! Modes that compute a count: what it raises, what it lowers, and what it leaves alone.
 
 use scheduler::{
-    ActionId, Basis, CountRole, Epoch, Event, Idle, InstanceId, InstanceReport, Inventory, KpaConfig, Metric,
-    Milli, NodeId, ParkLevel, Phase, Plan, Policy, Prewake, Rhythm, Rung, ScaleConfig, ScaleMode,
-    ServiceConfig, Staffing, StepPolicy, TargetTracking,
+    Basis, CountRole, Idle, KpaConfig, Metric, Milli, ParkLevel, Phase, Plan, Policy, Prewake, Rhythm, Rung,
+    ScaleConfig, ScaleMode, ServiceConfig, Staffing, StepPolicy, TargetTracking,
 };
 
-use crate::desk::{Desk, NOTHING, SERVICE, config, ms};
+use crate::desk::{Desk, NOTHING, config, inventory, ms, report};
 
 /// Up to eight instances of one slot.
 fn scaled(scale: ScaleConfig) -> ServiceConfig {
@@ -283,20 +282,8 @@ fn in_knative_mode_nothing_is_parked_in_panic_and_then_half_a_tick() {
 #[test]
 fn a_restarted_scheduler_in_knative_mode_keeps_what_runs_for_a_stable_window() {
     let mut desk = Desk::new(scaled(knative()));
-    let report = |id| InstanceReport {
-        node: NodeId(0),
-        instance: InstanceId(id),
-        epoch: Epoch(1),
-        phase: Phase::Running,
-        in_flight: Vec::new(),
-        connections: Vec::new(),
-    };
-    desk.event(Event::Inventory(Inventory {
-        service: SERVICE,
-        as_of: ActionId(0),
-        waiting: Vec::new(),
-        instances: (41..=43).map(report).collect(),
-    }));
+    let found = (41..=43).map(|id| report(id, 1, Phase::Running, &[]));
+    desk.event(inventory(0, &[], found.collect()));
     let parked = |desk: &mut Desk, seconds: std::ops::RangeInclusive<u64>| {
         tick_until(desk, seconds)
             .iter()

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use scheduler::{
-    Action, Command, ConnectionId, Cooldown, Epoch, Event, InstanceId, Milli, Policy, RequestId, Scheduler,
-    ServiceConfig, ServiceId, Settings, StartKind, Timestamp,
+    Action, ActionId, Command, ConnectionId, Cooldown, Epoch, Event, InstanceId, InstanceReport, Inventory,
+    Milli, NodeId, Phase, Policy, RequestId, Scheduler, ServiceConfig, ServiceId, Settings, StartKind,
+    Timestamp,
 };
 
 pub(crate) const SERVICE: ServiceId = ServiceId(1);
@@ -225,6 +226,37 @@ pub(crate) fn brief(action: &Action) -> String {
         Command::Shed { request, .. } => format!("shed {request}"),
         _ => unreachable!("no other commands"),
     }
+}
+
+/// Up to so many instances that take so many requests each.
+pub(crate) fn up_to(max_instances: u32, concurrency: u32) -> ServiceConfig {
+    ServiceConfig {
+        max_instances,
+        concurrency,
+        ..config()
+    }
+}
+
+/// What the owner tells of an instance.
+pub(crate) fn report(instance: u64, epoch: u64, phase: Phase, in_flight: &[u64]) -> InstanceReport {
+    InstanceReport {
+        node: NodeId(0),
+        instance: InstanceId(instance),
+        epoch: Epoch(epoch),
+        phase,
+        in_flight: in_flight.iter().copied().map(RequestId).collect(),
+        connections: Vec::new(),
+    }
+}
+
+/// What there is; the last action there was when the owner looked is `as_of`.
+pub(crate) fn inventory(as_of: u64, waiting: &[u64], instances: Vec<InstanceReport>) -> Event {
+    Event::Inventory(Inventory {
+        service: SERVICE,
+        as_of: ActionId(as_of),
+        waiting: waiting.iter().copied().map(RequestId).collect(),
+        instances,
+    })
 }
 
 /// No actions.

@@ -1,30 +1,8 @@
 use scheduler::{
-    ActionId, Activity, ConnectionId, Epoch, Event, InstanceId, InstanceReport, Inventory, NodeId, Phase,
-    RequestId, ServiceConfig, ServiceId,
+    ActionId, Activity, ConnectionId, Event, Inventory, Phase, RequestId, ServiceConfig, ServiceId,
 };
 
-use crate::desk::{Desk, NOTHING, SERVICE, config};
-
-fn report(instance: u64, epoch: u64, phase: Phase, in_flight: &[u64]) -> InstanceReport {
-    InstanceReport {
-        node: NodeId(0),
-        instance: InstanceId(instance),
-        epoch: Epoch(epoch),
-        phase,
-        in_flight: in_flight.iter().copied().map(RequestId).collect(),
-        connections: Vec::new(),
-    }
-}
-
-fn inventory(as_of: u64, waiting: &[u64], instances: Vec<InstanceReport>) -> Event {
-    let waiting = waiting.iter().copied().map(RequestId).collect();
-    Event::Inventory(Inventory {
-        service: SERVICE,
-        as_of: ActionId(as_of),
-        waiting,
-        instances,
-    })
-}
+use crate::desk::{Desk, NOTHING, config, inventory, report};
 
 #[test]
 fn a_lost_ready_is_repaired() {

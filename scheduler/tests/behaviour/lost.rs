@@ -1,24 +1,17 @@
 //! Every kind of notification may be lost: the next inventory and tick bring about what it would have.
 
 use scheduler::{
-    ActionId, Activity, ConnectionId, CountRole, Epoch, Event, InstanceId, InstanceReport, Inventory, Metric,
-    Milli, Phase, RequestId, ScaleConfig, ScaleMode, ServiceConfig, StartSource, TargetTracking,
+    Activity, ConnectionId, CountRole, Epoch, Event, InstanceId, InstanceReport, Metric, Milli, Phase,
+    RequestId, ScaleConfig, ScaleMode, ServiceConfig, StartSource, TargetTracking,
 };
 
-use crate::desk::{Desk, SERVICE, config, ms};
+use crate::desk::{Desk, SERVICE, config, inventory, ms, report};
 
 const ID: InstanceId = InstanceId(1);
 
 /// What the owner has of instance 1.
 fn there(epoch: u64, phase: Phase, in_flight: &[u64]) -> Vec<InstanceReport> {
-    vec![InstanceReport {
-        node: scheduler::NodeId(0),
-        instance: ID,
-        epoch: Epoch(epoch),
-        phase,
-        in_flight: in_flight.iter().copied().map(RequestId).collect(),
-        connections: Vec::new(),
-    }]
+    vec![report(ID.0, epoch, phase, in_flight)]
 }
 
 fn connected(activity: Option<Activity>) -> Vec<InstanceReport> {
@@ -28,16 +21,6 @@ fn connected(activity: Option<Activity>) -> Vec<InstanceReport> {
         .into_iter()
         .collect();
     there
-}
-
-/// The last action there was is `as_of`.
-fn inventory(as_of: u64, waiting: &[u64], instances: Vec<InstanceReport>) -> Event {
-    Event::Inventory(Inventory {
-        service: SERVICE,
-        as_of: ActionId(as_of),
-        waiting: waiting.iter().copied().map(RequestId).collect(),
-        instances,
-    })
 }
 
 /// A desk in some state, the event that is lost, and the inventory that follows it.

@@ -1,14 +1,6 @@
 use scheduler::ServiceConfig;
 
-use crate::desk::{Desk, NOTHING, config};
-
-fn up_to(max_instances: u32, concurrency: u32) -> ServiceConfig {
-    ServiceConfig {
-        max_instances,
-        concurrency,
-        ..config()
-    }
-}
+use crate::desk::{Desk, NOTHING, config, up_to};
 
 #[test]
 fn each_request_without_a_slot_on_its_way_starts_one_instance_up_to_the_maximum() {

@@ -2,7 +2,7 @@
 
 use scheduler::{Event, KpaConfig, Milli, ScaleMode, ServiceConfig, ServiceId};
 
-use crate::desk::{Desk, SERVICE, config};
+use crate::desk::{Desk, SERVICE, config, up_to};
 
 fn why_not(desk: &Desk) -> String {
     let why_not = desk.scheduler.why_not(SERVICE).expect("it is configured");
@@ -23,14 +23,6 @@ fn stays(desk: &Desk) -> Vec<String> {
         .iter()
         .map(|(id, stays)| format!("{id} {stays}"))
         .collect()
-}
-
-fn up_to(max_instances: u32, concurrency: u32) -> ServiceConfig {
-    ServiceConfig {
-        max_instances,
-        concurrency,
-        ..config()
-    }
 }
 
 #[test]

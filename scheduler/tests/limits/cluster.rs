@@ -266,6 +266,12 @@ impl Cluster {
             .count()
     }
 
+    /// What keeps a service from starting anything, as people read it.
+    pub(crate) fn blocked(&self, service: u64) -> Option<String> {
+        let blocked = self.scheduler.blocked(ServiceId(service))?;
+        Some(blocked.to_string())
+    }
+
     fn apply(&mut self, action: Action) -> Option<Event> {
         let service = action.service;
         match action.command {

@@ -1,4 +1,4 @@
-use scheduler::{Event, LimitsConfig, NodeConfig, RateLimit, ServiceId, Settings, TenantConfig, TenantId};
+use scheduler::{Event, LimitsConfig, NodeConfig, RateLimit, Settings, TenantConfig, TenantId};
 
 use crate::cluster::{Cluster, MIB, ms, service};
 
@@ -84,11 +84,7 @@ fn a_quota_holds_back_its_tenant_only_and_says_so() {
     cluster.request(9);
     assert_eq!((started(&cluster, 1), started(&cluster, 2)), (2, 1));
     assert_eq!(
-        cluster
-            .scheduler
-            .blocked(ServiceId(3))
-            .map(|blocked| blocked.to_string())
-            .as_deref(),
+        cluster.blocked(3).as_deref(),
         Some("tenant 1 has 2 instances of at most 2: one has to fall asleep or end")
     );
     cluster.run(40);

@@ -80,7 +80,7 @@ fn why_names_the_limit_with_its_numbers_and_shedding_follows_it() {
     );
     cluster.wait(ms(200));
     assert_eq!(cluster.starts.len(), 3);
-    assert_eq!(cluster.scheduler.blocked(ServiceId(2)), None);
+    assert_eq!(cluster.blocked(2), None);
 }
 
 #[test]

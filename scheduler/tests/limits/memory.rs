@@ -80,11 +80,7 @@ fn wakes_go_above_high_water_where_new_instances_do_not() {
     cluster.request(3);
     assert_eq!(cluster.starts.len(), 2);
     assert_eq!(
-        cluster
-            .scheduler
-            .blocked(ServiceId(3))
-            .map(|blocked| blocked.to_string())
-            .as_deref(),
+        cluster.blocked(3).as_deref(),
         Some("node 0 has 0 B of 1000 MiB free, 60 MiB needed: an instance has to fall asleep or end")
     );
 }

@@ -90,13 +90,7 @@ fn requests_wait_while_there_is_no_node_and_go_on_when_there_is() {
     cluster.configure(1, service(0, 50 * MIB));
     cluster.node_down(0);
     let request = cluster.request(1);
-    let blocked = |cluster: &Cluster| {
-        cluster
-            .scheduler
-            .blocked(ServiceId(1))
-            .map(|blocked| blocked.to_string())
-    };
-    assert_eq!(blocked(&cluster).as_deref(), Some("there is no node"));
+    assert_eq!(cluster.blocked(1).as_deref(), Some("there is no node"));
     cluster.wait(ms(50));
     cluster.node_up(5, NodeConfig::default());
     cluster.progress_all();
