@@ -1,4 +1,5 @@
-use std::vec::Vec;
+use std::boxed::Box;
+use std::collections::BTreeMap;
 
 use super::histogram::Histogram;
 
@@ -88,9 +89,15 @@ impl Outcome {
         self.idle_cost + f64::from(beta) * self.wait_cost
     }
 
+    /// No start will be added any more.
+    pub(crate) fn settle(mut self) -> Self {
+        self.peaks.settle();
+        self
+    }
+
     /// Most starts within a tenth of a second and within a second, on the clock.
     pub fn start_peaks(&self) -> (u64, u64) {
-        self.peaks.most()
+        self.peaks.most
     }
 }
 
@@ -98,28 +105,33 @@ fn share(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
 
-/// Starts per tenth of a second.
+/// Starts per tenth of a second while a run lasts, in pages of 100 s for those in which anything starts; only the most
+/// of them afterwards. So a year of silence takes no memory, and a finished run none at all.
 #[derive(Clone, Debug, Default)]
 struct Peaks {
-    tenths: Vec<u32>,
+    pages: BTreeMap<u64, Box<[u32; PAGE]>>,
+    most: (u64, u64),
 }
+
+/// Tenths in a page; of whole seconds.
+const PAGE: usize = 1_000;
 
 impl Peaks {
     fn add(&mut self, at_us: u64) {
-        let Ok(tenth) = usize::try_from(at_us / 100_000) else {
-            return;
-        };
-        if tenth >= self.tenths.len() {
-            self.tenths.resize((tenth + 1).next_multiple_of(1_024), 0);
-        }
-        self.tenths[tenth] += 1;
+        let tenth = at_us / 100_000;
+        let (page, place) = (tenth / PAGE as u64, tenth % PAGE as u64);
+        let tenths = self.pages.entry(page).or_insert_with(|| Box::new([0; PAGE]));
+        let place = usize::try_from(place).expect("below the size of a page");
+        tenths[place] += 1;
     }
 
-    fn most(&self) -> (u64, u64) {
+    fn settle(&mut self) {
         let sum = |tenths: &[u32]| tenths.iter().copied().map(u64::from).sum();
-        let tenth = self.tenths.iter().copied().max().unwrap_or(0);
-        let second = self.tenths.chunks(10).map(sum).max().unwrap_or(0);
-        (u64::from(tenth), second)
+        for tenths in std::mem::take(&mut self.pages).values() {
+            let tenth = tenths.iter().copied().max().unwrap_or(0);
+            let second = tenths.chunks(10).map(sum).max().unwrap_or(0);
+            self.most = (self.most.0.max(u64::from(tenth)), self.most.1.max(second));
+        }
     }
 }
 
@@ -133,7 +145,18 @@ mod tests {
         for at_us in [0, 50_000, 99_999, 100_000, 950_000, 1_000_000, 1_000_001] {
             outcome.add_start(at_us);
         }
-        assert_eq!(outcome.start_peaks(), (3, 5));
+        assert_eq!(outcome.settle().start_peaks(), (3, 5));
+    }
+
+    #[test]
+    fn memory_does_not_grow_with_the_length_of_a_trace() {
+        let mut outcome = Outcome::default();
+        for year in 0..10 {
+            outcome.add_start(year * 366 * 86_400_000_000);
+        }
+        assert_eq!(outcome.peaks.pages.len(), 10);
+        let outcome = outcome.settle();
+        assert_eq!((outcome.peaks.pages.len(), outcome.start_peaks()), (0, (1, 1)));
     }
 
     #[test]

@@ -308,7 +308,7 @@ impl<'a> World<'a> {
             sum.idle_us = place.awake_ns.saturating_sub(place.busy_ns) / 1_000;
             self.outcome.add_service(self.trace.services[at].memory_mb, sum);
         }
-        self.outcome
+        self.outcome.settle()
     }
 }
 

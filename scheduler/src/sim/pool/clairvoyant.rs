@@ -65,7 +65,7 @@ fn by_gap(trace: &Trace, price: impl Fn(u64) -> Paid) -> Outcome {
         }
         outcome.add_service(service.memory_mb, &sum);
     }
-    outcome
+    outcome.settle()
 }
 
 /// Instances of which none is ever parked; the last to fall idle is used first.

@@ -176,7 +176,7 @@ impl Cache {
         for pool in &self.services {
             self.outcome.add_service(pool.memory_mb, &pool.sum);
         }
-        self.outcome
+        self.outcome.settle()
     }
 }
 

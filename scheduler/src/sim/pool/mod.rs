@@ -43,5 +43,5 @@ pub fn run_pool(
             &mut outcome,
         );
     }
-    outcome
+    outcome.settle()
 }
