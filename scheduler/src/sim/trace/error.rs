@@ -2,6 +2,7 @@ use core::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::string::{String, ToString};
+use std::vec::Vec;
 
 /// Why traces could not be read.
 #[derive(Debug)]
@@ -18,12 +19,23 @@ pub enum TraceError {
     NothingFound {
         /// The directory.
         path: PathBuf,
+        /// The other `*.csv` there, each with its columns.
+        others: Vec<String>,
     },
-    /// A file has no such column, or its partner file is missing.
+    /// A file has no such column or no requests, or its partner file is missing.
     Missing {
         /// The file.
         path: PathBuf,
         /// What is missing.
+        what: String,
+    },
+    /// A line is no record.
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
         what: String,
     },
     /// A field does not say what it should.
@@ -53,18 +65,33 @@ impl TraceError {
             what: what.to_string(),
         }
     }
+
+    pub(super) fn line(path: &Path, line: usize, what: impl Into<String>) -> Self {
+        Self::Line {
+            path: path.to_path_buf(),
+            line,
+            what: what.into(),
+        }
+    }
 }
 
 impl fmt::Display for TraceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read { path, .. } => write!(f, "read {}", path.display()),
-            Self::NothingFound { path } => write!(
-                f,
-                "{}: no *_functions.csv with its *_invocations.csv, and no *.csv with a column t_us",
-                path.display()
-            ),
+            Self::NothingFound { path, others } => {
+                write!(
+                    f,
+                    "{}: no *_functions.csv with its *_invocations.csv, and no *.csv with a column t_us",
+                    path.display()
+                )?;
+                for other in others {
+                    write!(f, "; {other}")?;
+                }
+                Ok(())
+            }
             Self::Missing { path, what } => write!(f, "{}: no {what}", path.display()),
+            Self::Line { path, line, what } => write!(f, "{}:{line}: {what}", path.display()),
             Self::Field {
                 path,
                 line,

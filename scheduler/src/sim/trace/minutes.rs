@@ -1,6 +1,7 @@
 use std::borrow::ToOwned;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::format;
+use std::path::{Path, PathBuf};
 use std::string::{String, ToString};
 use std::vec::Vec;
 
@@ -52,12 +53,16 @@ pub(super) fn read(functions: &Path, invocations: &Path) -> Result<Vec<Function>
     let mut known = Vec::new();
     let mut places = BTreeMap::new();
     for record in csv.records() {
+        let record = record?;
         let mut durations_ms = [0.0; 7];
         let mut before = 0.0;
         for (value, column) in durations_ms.iter_mut().zip(&durations) {
             *value = record.number(*column)?;
             if *value < before {
                 return Err(record.wrong(*column, "at least the percentile before it"));
+            }
+            if *value > LONGEST_MS {
+                return Err(record.wrong(*column, "at most ten years"));
             }
             before = *value;
         }
@@ -68,11 +73,11 @@ pub(super) fn read(functions: &Path, invocations: &Path) -> Result<Vec<Function>
         known.push(Function {
             name,
             trigger: match record.text(trigger) {
-                "timer" => Trigger::Timer,
-                "http" => Trigger::Http,
+                name if name.eq_ignore_ascii_case("timer") => Trigger::Timer,
+                name if name.eq_ignore_ascii_case("http") => Trigger::Http,
                 _ => Trigger::Other,
             },
-            memory_mb: record.number(memory)?,
+            memory_mb: record.positive(memory)?,
             durations_ms,
             counts: Vec::new(),
         });
@@ -80,6 +85,7 @@ pub(super) fn read(functions: &Path, invocations: &Path) -> Result<Vec<Function>
     let csv = Csv::read(invocations)?;
     let (id, minute, count) = (csv.column("fn")?, csv.column("minute")?, csv.column("count")?);
     for record in csv.records() {
+        let record = record?;
         let place = places
             .get(record.text(id))
             .and_then(|place| known.get_mut(*place));
@@ -90,7 +96,11 @@ pub(super) fn read(functions: &Path, invocations: &Path) -> Result<Vec<Function>
         if at > MOST_MINUTES {
             return Err(record.wrong(minute, "a minute of at most ten years"));
         }
-        function.counts.push((at, record.whole(count)?));
+        let invocations = record.whole(count)?;
+        if invocations > MOST_INVOCATIONS {
+            return Err(record.wrong(count, "at most 10,000,000 in a minute"));
+        }
+        function.counts.push((at, invocations));
     }
     for function in &mut known {
         function.counts.sort_unstable();
@@ -99,10 +109,17 @@ pub(super) fn read(functions: &Path, invocations: &Path) -> Result<Vec<Function>
 }
 
 const MOST_MINUTES: u64 = 10 * 366 * 24 * 60;
+const LONGEST_MS: f64 = MOST_MINUTES as f64 * 60_000.0;
+/// Each becomes a request of 16 bytes: a slip of the pen is not to fill the memory.
+const MOST_INVOCATIONS: u64 = 10_000_000;
 
-/// The files of a pair, if this is the first of one.
-pub(super) fn partner(functions: &Path) -> Option<(String, std::path::PathBuf)> {
-    let name = functions.file_name()?.to_str()?.strip_suffix("_functions.csv")?;
-    let partner = functions.with_file_name(std::format!("{name}_invocations.csv"));
-    Some((name.to_string(), partner))
+/// The name and the files of a pair, if this is one of them.
+pub(super) fn pair(path: &Path) -> Option<(String, [PathBuf; 2])> {
+    let file = path.file_name()?.to_str()?;
+    let name = file
+        .strip_suffix("_functions.csv")
+        .or_else(|| file.strip_suffix("_invocations.csv"))?;
+    let files = ["functions", "invocations"];
+    let files = files.map(|what| path.with_file_name(format!("{name}_{what}.csv")));
+    Some((name.to_string(), files))
 }

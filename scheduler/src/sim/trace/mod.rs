@@ -83,32 +83,50 @@ impl Recording {
     /// # Errors
     /// What cannot be read or understood, with the file, and the line and column if it is about one.
     pub fn read_dir(dir: &Path, token_us: u64) -> Result<Vec<Self>, TraceError> {
-        let mut found = Vec::new();
+        let (mut found, mut others) = (Vec::new(), Vec::new());
         for path in csv_files(dir)? {
-            if let Some((name, invocations)) = minutes::partner(&path) {
-                if !invocations.exists() {
-                    return Err(TraceError::missing(
-                        &invocations,
-                        "such file, partner of *_functions.csv",
-                    ));
+            if let Some((name, [functions, invocations])) = minutes::pair(&path) {
+                for file in [&functions, &invocations] {
+                    if !file.exists() {
+                        let what = format_args!("such file, the partner of {}", path.display());
+                        return Err(TraceError::missing(file, what));
+                    }
                 }
-                let content = Content::Minutes(minutes::read(&path, &invocations)?);
-                found.push(Self { name, content });
+                if path == functions {
+                    let content = Content::Minutes(minutes::read(&functions, &invocations)?);
+                    found.push((invocations, Self { name, content }));
+                }
                 continue;
             }
             let csv = Csv::read(&path)?;
             if requests::is_one(&csv) {
-                let content = Content::Requests(requests::read(&path, &csv, token_us)?);
+                let content = Content::Requests(requests::read(&csv, token_us)?);
                 let name = path.file_stem().unwrap_or_default().to_string_lossy();
                 let name = name.strip_suffix("_arrivals").unwrap_or(&name).to_string();
-                found.push(Self { name, content });
+                found.push((path, Self { name, content }));
+            } else {
+                others.push(std::format!("{} has {:?}", path.display(), csv.heading()));
             }
         }
         if found.is_empty() {
             let path = dir.to_path_buf();
-            return Err(TraceError::NothingFound { path });
+            return Err(TraceError::NothingFound { path, others });
         }
-        Ok(found)
+        if let Some((path, _)) = found.iter().find(|(_, recording)| recording.is_empty()) {
+            return Err(TraceError::missing(path, "requests"));
+        }
+        Ok(found.into_iter().map(|(_, recording)| recording).collect())
+    }
+
+    /// Whether nothing is asked in it.
+    fn is_empty(&self) -> bool {
+        match &self.content {
+            Content::Minutes(functions) => functions
+                .iter()
+                .flat_map(|function| &function.counts)
+                .all(|(_, count)| *count == 0),
+            Content::Requests(services) => services.is_empty(),
+        }
     }
 
     /// The name of its files, without endings.

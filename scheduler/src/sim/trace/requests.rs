@@ -1,6 +1,5 @@
 use std::borrow::ToOwned;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::string::String;
 use std::vec::Vec;
 
@@ -22,8 +21,9 @@ pub(super) fn is_one(csv: &Csv) -> bool {
 }
 
 /// Reads requests, each with its time. Columns: `t_us`; one of `duration_us`, `duration_ms`, `duration_s`, or else
-/// `generated_tokens`; if there are several services `service`; if they differ in size `mem_mb`.
-pub(super) fn read(path: &Path, csv: &Csv, token_us: u64) -> Result<Vec<ServiceTrace>, TraceError> {
+/// `generated_tokens`; if there are several services `service`; if they differ in size `mem_mb`, of which the first of a
+/// service counts.
+pub(super) fn read(csv: &Csv, token_us: u64) -> Result<Vec<ServiceTrace>, TraceError> {
     let at = csv.column("t_us")?;
     let told = DURATIONS
         .iter()
@@ -33,16 +33,17 @@ pub(super) fn read(path: &Path, csv: &Csv, token_us: u64) -> Result<Vec<ServiceT
         .map(|column| (column, token_us as f64));
     let Some((duration, unit_us)) = told.or(tokens) else {
         let what = "column duration_us, duration_ms, duration_s or generated_tokens";
-        return Err(TraceError::missing(path, what));
+        return Err(csv.without(what));
     };
     let (service, memory) = (csv.find("service"), csv.find("mem_mb"));
     let mut services: BTreeMap<String, ServiceTrace> = BTreeMap::new();
     for record in csv.records() {
+        let record = record?;
         let name = service.map_or("", |column| record.text(column));
-        let memory_mb = memory.map_or(Ok(1.0), |column| record.number(column))?;
+        let memory_mb = memory.map_or(Ok(1.0), |column| record.positive(column))?;
         let at_us = record.whole(at)?;
         if at_us > LATEST_US {
-            return Err(record.wrong(at, "at most ten years"));
+            return Err(record.wrong(at, "microseconds from the start of the trace, at most ten years"));
         }
         let runs_us = micros(record.number(duration)? * unit_us).max(1);
         if runs_us > LATEST_US {

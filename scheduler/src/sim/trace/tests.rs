@@ -68,7 +68,7 @@ fn requests_of_several_services_are_told_apart_and_sorted() {
 #[test]
 fn what_is_wrong_is_told_with_its_place() {
     type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
-    let cases: [Case<'_>; 6] = [
+    let cases: [Case<'_>; 14] = [
         (
             "value",
             &[
@@ -88,12 +88,59 @@ fn what_is_wrong_is_told_with_its_place() {
         (
             "partner",
             &[("x_functions.csv", FUNCTIONS)],
-            "x_invocations.csv: no such file, partner of *_functions.csv",
+            "x_invocations.csv: no such file, the partner of x_functions.csv",
+        ),
+        (
+            "other-partner",
+            &[("x_invocations.csv", "fn,minute,count\na,0,1\n")],
+            "x_functions.csv: no such file, the partner of x_invocations.csv",
+        ),
+        (
+            "count",
+            &[
+                ("x_functions.csv", FUNCTIONS),
+                ("x_invocations.csv", "fn,minute,count\na,0,18446744073709551615\n"),
+            ],
+            "x_invocations.csv:2: column count is \"18446744073709551615\", must be at most 10,000,000 in a minute",
+        ),
+        (
+            "none",
+            &[
+                ("x_functions.csv", FUNCTIONS),
+                ("x_invocations.csv", "fn,minute,count\na,0,0\n"),
+            ],
+            "x_invocations.csv: no requests",
+        ),
+        (
+            "heading",
+            &[("r.csv", "t_us,duration_us\n")],
+            "r.csv: no requests",
+        ),
+        (
+            "decimal-comma",
+            &[("r.csv", "t_us,duration_ms\n1,2,5\n")],
+            "r.csv:2: has 3 fields, must have 2 as line 1 has",
+        ),
+        (
+            "quote",
+            &[("r.csv", "t_us,service,duration_ms\n1,\"a,5\n")],
+            "r.csv:2: has a quote that is not closed before the next comma or the end of the line",
+        ),
+        (
+            "weightless",
+            &[("r.csv", "t_us,duration_ms,mem_mb\n1,2,0\n")],
+            "r.csv:2: column mem_mb is \"0\", must be a number above 0",
+        ),
+        (
+            "date",
+            &[("r.csv", "t_us,duration_ms\n1700000000000000,2\n")],
+            "r.csv:2: column t_us is \"1700000000000000\", \
+             must be microseconds from the start of the trace, at most ten years",
         ),
         (
             "column",
             &[("r.csv", "t_us,size\n1,2\n")],
-            "r.csv: no column duration_us, duration_ms, duration_s or generated_tokens",
+            "r.csv: no column duration_us, duration_ms, duration_s or generated_tokens in \"t_us,size\"",
         ),
         (
             "number",
@@ -103,7 +150,7 @@ fn what_is_wrong_is_told_with_its_place() {
         (
             "short",
             &[("r.csv", "t_us,duration_us\n1\n")],
-            "r.csv:2: column duration_us is \"\", must be a number from 0",
+            "r.csv:2: has 1 field, must have 2 as line 1 has",
         ),
     ];
     for (name, files, expected) in cases {
@@ -113,7 +160,21 @@ fn what_is_wrong_is_told_with_its_place() {
 
 #[test]
 fn a_directory_without_traces_says_what_was_looked_for() {
-    let dir = Dir::new("empty", &[("notes.txt", "t_us")]);
-    let told = Recording::read_dir(&dir.0, 1).unwrap_err().to_string();
-    assert!(told.ends_with("no *_functions.csv with its *_invocations.csv, and no *.csv with a column t_us"));
+    let files = [("notes.txt", "t_us"), ("r.csv", "T_US;duration_ms\n1;2\n")];
+    let told = Dir::new("empty", &files).read().unwrap_err();
+    let expected = "no *_functions.csv with its *_invocations.csv, and no *.csv with a column t_us; r.csv has \"T_US;duration_ms\"";
+    assert!(told.ends_with(expected), "{told}");
+}
+
+#[test]
+fn quoted_fields_spaces_a_byte_order_mark_and_line_ends_of_windows_are_understood() {
+    let text = "\u{feff}\"t_us\", service ,\"duration_ms\"\r\n\r\n1, \"a, \"\"b\"\"\" ,\"2\"\r\n7,c,3";
+    let dir = Dir::new("quoted", &[("r.csv", text)]);
+    let trace = dir.read().unwrap()[0].trace(Arrivals::Clump, 1);
+    let services: Vec<_> = trace
+        .services
+        .iter()
+        .map(|service| (service.name.as_str(), service.requests[0].runs_us))
+        .collect();
+    assert_eq!(services, [("a, \"b\"", 2_000), ("c", 3_000)]);
 }
