@@ -1,12 +1,15 @@
 //! The ladder as a ski rental with several slopes. Times and costs are whole microseconds of a running idle instance.
 
+mod cheapest;
+#[cfg(test)]
+mod tests;
+
 use core::time::Duration;
 
 use crate::config::ServiceConfig;
 use crate::ladder::Rung;
-use crate::policy::gaps::{BINS, bin_of, lower_us, upper_us};
+use crate::policy::gaps::{BINS, bin_of};
 use crate::policy::measured::Measured;
-use crate::policy::weights::Weights;
 use crate::policy::{Basis, BreakEven, Plan};
 
 /// Running, and every rung.
@@ -208,72 +211,6 @@ impl Slopes {
         }
         plan
     }
-
-    /// The bins at whose beginning it is cheapest to enter each state, for gaps of these weights; [`NEVER`] where that
-    /// is when the lower envelope does, or later. Costs are in thousandths here.
-    pub(crate) fn cheapest(&self, gaps: &Weights, wait_permille: u64) -> Bins {
-        let states = self.all();
-        let last = states.len() - 1;
-        let found = |index: usize| {
-            let miss = match index {
-                0 => 0,
-                _ => 1_000 * u128::from(states[index].miss(self.beta, wait_permille)),
-            };
-            // What is spared where somebody is expected.
-            (
-                miss,
-                miss.saturating_sub(1_000 * u128::from(gaps.expected_cost_us)),
-            )
-        };
-        let mut found_at = [(0, 0); MOST];
-        for (index, found_at) in found_at.iter_mut().enumerate().take(states.len()) {
-            *found_at = found(index);
-        }
-        // From there on the instance is in the deepest state in any case.
-        let horizon = (bin_of(states[last].from_us) + 1).min(BINS);
-        let mut longer: u128 = gaps.weight[horizon..].iter().copied().map(u128::from).sum();
-        let expected: u128 = gaps.expected[horizon..].iter().copied().map(u128::from).sum();
-        let mut ahead = [0_u128; MOST];
-        for (index, ahead) in ahead.iter_mut().enumerate() {
-            let enter_us = if index == last { 0 } else { states[last].enter_us };
-            let (miss, spared) = found_at[last];
-            *ahead = longer * (miss + 1_000 * u128::from(enter_us)) - expected * spared;
-        }
-        let mut choice = [[0_u8; MOST]; BINS];
-        for bin in (0..horizon).rev() {
-            let (here, expected) = (u128::from(gaps.weight[bin]), u128::from(gaps.expected[bin]));
-            let width = u128::from(upper_us(bin) - lower_us(bin));
-            let time = here * width / 2 + longer * width;
-            longer += here;
-            let mut stay = [u128::MAX; MOST];
-            for (index, state) in states.iter().enumerate() {
-                let (miss, spared) = found_at[index];
-                stay[index] = u128::from(state.rate) * time + here * miss - expected * spared + ahead[index];
-            }
-            // From the deepest: a tie goes to the deeper state.
-            for index in (0..=last).rev() {
-                let mut best = (stay[index], index);
-                for (deeper, state) in states.iter().enumerate().skip(index + 1) {
-                    let enter = 1_000 * u128::from(state.enter_us) * longer;
-                    let cost = stay[deeper].saturating_add(enter);
-                    if cost <= best.0 {
-                        best = (cost, deeper);
-                    }
-                }
-                ahead[index] = best.0;
-                choice[bin][index] = u8::try_from(best.1).unwrap_or(NEVER);
-            }
-        }
-        let mut bins = [NEVER; MOST];
-        bins[0] = 0;
-        let mut state = 0;
-        for (bin, choice) in choice.iter().enumerate().take(horizon) {
-            let next = usize::from(choice[state]);
-            bins[state + 1..=next].fill(u8::try_from(bin).unwrap_or(NEVER));
-            state = next;
-        }
-        bins
-    }
 }
 
 fn rent(rate: u64, span_us: u64) -> u64 {
@@ -286,101 +223,4 @@ fn rent(rate: u64, span_us: u64) -> u64 {
 /// Whole microseconds, at most 584,000 years.
 pub(crate) fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::ladder::{Dial, LadderConfig, RungCost};
-
-    fn slopes(ladder: LadderConfig) -> Slopes {
-        let config = ServiceConfig {
-            ladder,
-            ..ServiceConfig::default()
-        };
-        Slopes::of(&config, None)
-    }
-
-    fn every_rung(beta: u32, enter: Duration) -> Slopes {
-        let rung = |cost: RungCost| Some(RungCost { enter, ..cost });
-        slopes(LadderConfig {
-            dial: Dial::Beta(beta),
-            paused: rung(RungCost::PAUSED),
-            ram: rung(RungCost::RAM),
-            disk: rung(RungCost::DISK),
-            stop: rung(RungCost::STOP),
-            ..LadderConfig::default()
-        })
-    }
-
-    #[test]
-    fn one_rung_breaks_even_after_c_times_1_plus_beta() {
-        let slopes = slopes(LadderConfig {
-            dial: Dial::Beta(20),
-            ram: Some(RungCost::new(0, Duration::from_millis(5))),
-            ..LadderConfig::default()
-        });
-        assert_eq!(slopes.envelope()[1], 105_000);
-    }
-
-    #[test]
-    fn a_rung_that_never_pays_is_left_out() {
-        let slopes = slopes(LadderConfig {
-            paused: Some(RungCost::new(900, Duration::from_millis(5))),
-            ram: Some(RungCost::new(50, Duration::from_millis(5))),
-            ..LadderConfig::default()
-        });
-        let rungs: alloc::vec::Vec<_> = slopes
-            .below()
-            .iter()
-            .map(|slope| slope.rung.map(Rung::index))
-            .collect();
-        assert_eq!(rungs, [Some(1)]);
-    }
-
-    proptest! {
-        #[test]
-        fn the_envelope_costs_at_most_twice_the_optimum(
-            beta in 0..3_000_u32,
-            enter in 0..20_000_u64,
-            gap in (0..40_u32, 0..1_000_u64),
-        ) {
-            let slopes = every_rung(beta, Duration::from_micros(enter));
-            let gap = (1_u64 << gap.0) + (1_u64 << gap.0) * gap.1 / 1_000;
-            let cost = slopes.cost(&slopes.envelope(), gap, 1_000);
-            prop_assert!(cost <= 2 * slopes.offline(gap, 1_000) + 8, "{cost} {}", slopes.offline(gap, 1_000));
-        }
-
-        /// Every pair of bins for two rungs, against the dynamic programme.
-        #[test]
-        fn no_other_times_are_cheaper(weights in prop::collection::vec((0..44_usize, 1..50_u64), 1..8)) {
-            let slopes = slopes(LadderConfig {
-                dial: Dial::Beta(20),
-                ram: Some(RungCost::new(100, Duration::from_millis(5))),
-                disk: Some(RungCost { enter: Duration::from_millis(3), ..RungCost::new(0, Duration::from_millis(20)) }),
-                ..LadderConfig::default()
-            });
-            let mut gaps = Weights { weight: [0; BINS], expected: [0; BINS], expected_cost_us: 0 };
-            for (bin, weight) in weights {
-                gaps.weight[bin] += weight;
-            }
-            let cost = |bins: [usize; 2]| -> u128 {
-                let times = [0, lower_us(bins[0]), lower_us(bins[1]), 0, 0];
-                let each = gaps.weight.iter().enumerate().filter(|(_, weight)| **weight > 0);
-                each.map(|(bin, weight)| {
-                    // Who is in a bin when it begins pays half of it.
-                    let gap = (lower_us(bin) + upper_us(bin)) / 2;
-                    u128::from(*weight) * u128::from(slopes.cost(&times, gap, 1_000))
-                }).sum()
-            };
-            let horizon = bin_of(slopes.envelope()[2]) + 1;
-            let chosen = slopes.cheapest(&gaps, 1_000);
-            let chosen = [chosen[1], chosen[2]].map(|bin| usize::from(bin).min(horizon));
-            let least = (0..=horizon).flat_map(|a| (a..=horizon).map(move |b| [a, b])).map(cost).min();
-            let (found, least) = (cost(chosen), least.unwrap_or(0));
-            prop_assert!(found <= least + least / 100 + 100, "{chosen:?}: {found} {least}");
-        }
-    }
 }
