@@ -51,6 +51,11 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Whole microseconds, at most 584,000 years.
+pub(crate) fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -151,7 +151,8 @@ impl Nodes {
     }
 
     fn draw(&self, number: u64) -> Option<NodeId> {
-        let place = number.checked_rem(self.up.len() as u64)?;
+        let count = u64::try_from(self.up.len()).ok()?;
+        let place = number.checked_rem(count)?;
         self.up.get(usize::try_from(place).ok()?).copied()
     }
 

@@ -24,7 +24,7 @@ pub(crate) fn bin_of(gap_us: u64) -> usize {
     let Some(octave) = (gap_us / 1_000).checked_ilog2() else {
         return 0;
     };
-    let first = octave as usize * 4;
+    let first = usize::try_from(octave).unwrap_or(BINS) * 4;
     let within = (first..first + 4).filter(|bin| upper_us((*bin).min(BINS)) <= gap_us);
     (first + within.count()).min(BINS - 1)
 }
@@ -54,11 +54,10 @@ impl Gaps {
         let bin = u8::try_from(bin_of(gap_us)).unwrap_or(u8::MAX);
         match self.counts.binary_search_by_key(&bin, |[bin, ..]| *bin) {
             Ok(index) => {
-                let count = read(&self.counts[index]);
-                if count == u16::MAX {
+                if read(&self.counts[index]) == u16::MAX {
                     self.halve();
-                    return self.add(gap_us);
                 }
+                let count = read(&self.counts[index]);
                 write(&mut self.counts[index], count + 1);
             }
             Err(index) => {

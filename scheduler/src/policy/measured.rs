@@ -2,12 +2,11 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem::take;
 
-use crate::action::StartKind;
 use crate::config::ServiceConfig;
 use crate::ladder::{Costs, Rung};
 use crate::policy::Seen;
 use crate::policy::gaps::inserted;
-use crate::policy::slopes::micros;
+use crate::time::micros;
 
 /// Running estimates of the median and the 95th percentile, in microseconds: each value moves them by a share of
 /// themselves, more while they are young, so that half of all values lie above the one and a twentieth above the
@@ -72,13 +71,8 @@ impl Measured {
                 took,
                 ..
             } => (wake_kind(Rung::Park(level)), took),
-            Seen::Started {
-                from: None,
-                kind: StartKind::Boot,
-                took,
-            } => (wake_kind(Rung::Stop), took),
-            // A restore of the service's snapshot is what a wake after a stop would be, if there is one.
-            Seen::Started { took, .. } => (wake_kind(Rung::Stop), took),
+            // However a new instance is made, a wake after a stop would be made like that.
+            Seen::Started { from: None, took, .. } => (wake_kind(Rung::Stop), took),
             Seen::Parked { level, took, .. } => (enter_kind(Rung::Park(level)), took),
             Seen::Level { .. } | Seen::Waited { .. } => return,
         };
@@ -146,6 +140,7 @@ fn enter_kind(rung: Rung) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::action::StartKind;
 
     /// A permutation of 0..1,000 again and again.
     fn uniform() -> impl Iterator<Item = u64> {

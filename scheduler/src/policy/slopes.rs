@@ -11,6 +11,7 @@ use crate::ladder::Rung;
 use crate::policy::gaps::{BINS, bin_of};
 use crate::policy::measured::Measured;
 use crate::policy::{Basis, BreakEven, Plan};
+use crate::time::micros;
 
 /// Running, and every rung.
 pub(crate) const MOST: usize = Rung::COUNT + 1;
@@ -187,7 +188,8 @@ impl Slopes {
             .fold(mix(1, u64::from(self.beta)), |sum, slope| {
                 let rung = slope.rung.map_or(0, |rung| 1 + rung.index());
                 let bins = bin_of(slope.wake_us) * BINS + bin_of(slope.enter_us);
-                mix(mix(sum, (rung * BINS * BINS + bins) as u64), slope.rate)
+                let place = u64::try_from(rung * BINS * BINS + bins).unwrap_or(u64::MAX);
+                mix(mix(sum, place), slope.rate)
             })
     }
 
@@ -218,9 +220,4 @@ fn rent(rate: u64, span_us: u64) -> u64 {
         Some(cost) => cost / 1_000,
         None => u64::try_from(u128::from(rate) * u128::from(span_us) / 1_000).unwrap_or(u64::MAX),
     }
-}
-
-/// Whole microseconds, at most 584,000 years.
-pub(crate) fn micros(span: Duration) -> u64 {
-    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }

@@ -28,7 +28,7 @@ impl Service {
             "admitted = in flight + done + lost",
         )?;
         rule(
-            self.requests.len() as u64 == u64::from(waiting) + in_flight,
+            u64::try_from(self.requests.len()) == Ok(u64::from(waiting) + in_flight),
             "a request waits or is in flight",
         )?;
         rule(
@@ -124,7 +124,7 @@ impl Service {
             .filter(|(_, on, _)| *on == instance.id)
             .count();
         rule(
-            here == instance.in_flight as usize,
+            u32::try_from(here) == Ok(instance.in_flight),
             "in flight is counted where it is",
         )?;
         let runs = matches!(instance.state, State::Running { .. });

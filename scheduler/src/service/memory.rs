@@ -6,6 +6,7 @@ use crate::instance::{Instance, State};
 use crate::ladder::RungCost;
 use crate::limits::{Charge, Class, Gate, Sleeper, Worth};
 use crate::service::{Service, Standing};
+use crate::time::micros;
 
 /// What the instances of the service are charged for: the memory of their nodes.
 impl Service {
@@ -77,7 +78,7 @@ impl Service {
         let more = wake(ladder.disk, RungCost::DISK).saturating_sub(wake(ladder.ram, RungCost::RAM));
         Worth {
             frequency: self.counters.admitted.max(1),
-            cost_micros: u64::try_from(more.as_micros()).unwrap_or(u64::MAX).max(1),
+            cost_micros: micros(more).max(1),
             size_bytes,
         }
     }

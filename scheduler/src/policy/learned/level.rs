@@ -2,8 +2,9 @@ use core::time::Duration;
 
 use crate::policy::Bound;
 use crate::policy::gaps::{BINS, Gaps, lower_us, upper_us};
-use crate::policy::slopes::{Bins, MOST, NEVER, Slopes, Times, micros};
+use crate::policy::slopes::{Bins, MOST, NEVER, Slopes, Times};
 use crate::policy::weights::Weights;
+use crate::time::micros;
 
 /// Weight of one gap seen; what is not seen weighs parts of it.
 const SAMPLE: u64 = 384;

@@ -19,7 +19,7 @@ const MAGIC: [u8; 8] = *b"schedski";
 const VERSION: u16 = 1;
 const HEADER_LEN: usize = MAGIC.len() + 2;
 const CHECKSUM_LEN: usize = 8;
-/// Microseconds of any moment or interval: more than a [`Timestamp`](crate::Timestamp) can tell.
+/// The last moment in microseconds that a [`Timestamp`](crate::Timestamp) can tell.
 const LAST_US: u64 = u64::MAX / 1_000;
 
 pub(crate) fn save(learners: &BTreeMap<ServiceId, Box<Learner>>, out: &mut Vec<u8>) {

@@ -4,7 +4,7 @@ use super::controller::{Controller, Load, Scale};
 use crate::config::ValidConfig;
 use crate::ids::{InstanceId, ServiceId};
 use crate::policy::{Idle, Observation, Policy, Seen};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, micros};
 
 /// A [`Policy`] of this crate in the pool model: the same object that decides in a scheduler.
 #[derive(Debug)]
@@ -103,10 +103,6 @@ impl<P: Policy> Controller for PolicyController<P> {
 
 fn at(us: u64) -> Timestamp {
     Timestamp::from_nanos(us.saturating_mul(1_000))
-}
-
-fn micros(span: Duration) -> u64 {
-    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn level(count: u64) -> u32 {

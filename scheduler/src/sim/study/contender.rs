@@ -12,6 +12,7 @@ use crate::sim::pool::{
     run_pool,
 };
 use crate::sim::trace::Trace;
+use crate::time::micros;
 use crate::units::Span;
 
 /// A policy that a study compares.
@@ -128,10 +129,6 @@ impl Contender {
 pub(super) fn run_fixed(trace: &Trace, cold_start_us: u64, keep: Duration) -> Outcome {
     let keep_us = micros(keep);
     run_pool(trace, cold_start_us, |_| Box::new(Fixed { keep_us }))
-}
-
-fn micros(span: Duration) -> u64 {
-    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl fmt::Display for Contender {
