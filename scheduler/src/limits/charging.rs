@@ -86,7 +86,7 @@ impl Gate {
         was_up
     }
 
-    /// The owner of a node measured its available memory. Says what it does without now and before.
+    /// The owner of a node measured its available memory. Says what it did without before, and does now.
     pub(crate) fn measured(&mut self, node: NodeId, available: u64, now: Timestamp) -> (BrownOut, BrownOut) {
         let (before, after) = self.nodes.with(node, now, |node| {
             let before = node.pressure.step();

@@ -1,4 +1,5 @@
 mod aside;
+mod ask;
 mod audit;
 mod blocked;
 mod bucket;
@@ -7,6 +8,7 @@ mod charging;
 mod config;
 mod gate;
 mod leaving;
+mod line;
 mod node;
 mod nodes;
 mod pressure;
@@ -25,8 +27,9 @@ pub use pressure::BrownOut;
 pub use rate::RateLimit;
 pub use view::NodeView;
 
+pub(crate) use ask::{Ask, Next};
 pub(crate) use audit::Tally;
 pub(crate) use cache::{Sleeper, Worth};
-pub(crate) use gate::{Ask, Gate, Next};
+pub(crate) use gate::Gate;
 pub(crate) use node::{Charge, Class, Purpose};
 pub(crate) use nodes::Spot;

@@ -35,8 +35,7 @@ struct Line {
     tickets: BTreeSet<Ticket>,
     weight: u32,
     deficit: u64,
-    in_ring: bool,
-    /// Waits for a limit of its own.
+    /// Waits for a limit of its own, out of the ring.
     held: bool,
 }
 
@@ -66,20 +65,18 @@ impl Rotation {
 
     /// Puts somebody into the line of a tenant.
     pub(crate) fn enqueue(&mut self, tenant: TenantId, weight: u32, ticket: Ticket) {
-        let line = self.lines.entry(tenant).or_insert_with(|| Line {
-            tickets: BTreeSet::new(),
-            weight,
-            deficit: 0,
-            in_ring: false,
-            held: false,
+        let line = self.lines.entry(tenant).or_insert_with(|| {
+            self.ring.push_back(tenant);
+            Line {
+                tickets: BTreeSet::new(),
+                weight,
+                deficit: 0,
+                held: false,
+            }
         });
         line.weight = weight;
         if line.tickets.insert(ticket) {
             self.waiting += 1;
-        }
-        if !line.in_ring && !line.held {
-            line.in_ring = true;
-            self.ring.push_back(tenant);
         }
     }
 
@@ -130,7 +127,6 @@ impl Rotation {
     /// The tenant whose turn it is waits for a limit of its own.
     pub(crate) fn hold(&mut self) {
         if let Some(line) = self.ring.front().and_then(|tenant| self.lines.get_mut(tenant)) {
-            line.in_ring = false;
             line.held = true;
             line.deficit = 0;
             self.leave_ring();
@@ -143,7 +139,6 @@ impl Rotation {
             && line.held
         {
             line.held = false;
-            line.in_ring = true;
             self.ring.push_back(tenant);
         }
     }

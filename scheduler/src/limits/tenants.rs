@@ -20,6 +20,7 @@ pub(crate) struct Tenants {
 #[derive(Debug)]
 struct Tenant {
     config: TenantConfig,
+    /// It was told of, so it is known whatever it has.
     configured: bool,
     used_bytes: u64,
     instances: u32,
@@ -28,12 +29,12 @@ struct Tenant {
 }
 
 impl Tenant {
-    fn new(config: TenantConfig, configured: bool, now: Timestamp) -> Self {
+    fn new(config: TenantConfig, now: Timestamp) -> Self {
         Self {
             starts: Bucket::new(config.starts, now),
             parks: Bucket::new(config.park_bytes, now),
             config,
-            configured,
+            configured: false,
             used_bytes: 0,
             instances: 0,
         }
@@ -46,16 +47,16 @@ impl Tenant {
 
 impl Tenants {
     pub(crate) fn configure(&mut self, id: TenantId, config: TenantConfig, now: Timestamp) {
-        self.rank(id, false);
+        self.unrank(id);
         let tenant = self
             .known
             .entry(id)
-            .or_insert_with(|| Tenant::new(config.clone(), true, now));
+            .or_insert_with(|| Tenant::new(config.clone(), now));
         tenant.starts.set_limit(config.starts, now);
         tenant.parks.set_limit(config.park_bytes, now);
         tenant.config = config;
         tenant.configured = true;
-        self.rank(id, true);
+        self.rank(id);
     }
 
     pub(crate) fn weight(&self, id: TenantId) -> u32 {
@@ -120,11 +121,11 @@ impl Tenants {
 
     /// It has so much more and so much less memory, and so many more and fewer instances.
     pub(crate) fn charge(&mut self, id: TenantId, bytes: (u64, u64), instances: (u32, u32), now: Timestamp) {
-        self.rank(id, false);
+        self.unrank(id);
         let tenant = self
             .known
             .entry(id)
-            .or_insert_with(|| Tenant::new(TenantConfig::default(), false, now));
+            .or_insert_with(|| Tenant::new(TenantConfig::default(), now));
         tenant.used_bytes = tenant.used_bytes.saturating_add(bytes.0).saturating_sub(bytes.1);
         tenant.instances = tenant
             .instances
@@ -133,7 +134,7 @@ impl Tenants {
         if tenant.used_bytes == 0 && tenant.instances == 0 && !tenant.configured {
             self.known.remove(&id);
         }
-        self.rank(id, true);
+        self.rank(id);
     }
 
     /// Those with more than their share of so much memory, the greediest first.
@@ -145,19 +146,26 @@ impl Tenants {
             .map(|(_, id)| *id)
     }
 
-    fn rank(&mut self, id: TenantId, insert: bool) {
-        let Some(tenant) = self.known.get(&id).filter(|tenant| tenant.used_bytes > 0) else {
-            return;
-        };
-        let weight = tenant.weight();
-        let rank = (Reverse(tenant.used_bytes / weight), id);
-        if insert {
+    fn rank(&mut self, id: TenantId) {
+        if let Some((rank, weight)) = self.place(id) {
             self.greed.insert(rank);
             self.weights += weight;
-        } else {
+        }
+    }
+
+    /// Before anything changes that its place follows from.
+    fn unrank(&mut self, id: TenantId) {
+        if let Some((rank, weight)) = self.place(id) {
             self.greed.remove(&rank);
             self.weights -= weight;
         }
+    }
+
+    /// Its place by greed, and its weight; `None` while it has no memory.
+    fn place(&self, id: TenantId) -> Option<((Reverse<u64>, TenantId), u64)> {
+        let tenant = self.known.get(&id).filter(|tenant| tenant.used_bytes > 0)?;
+        let weight = tenant.weight();
+        Some(((Reverse(tenant.used_bytes / weight), id), weight))
     }
 }
 
