@@ -3,7 +3,7 @@ use core::time::Duration;
 
 use crate::action::{Action, Command};
 use crate::ids::{ActionId, InstanceId, ServiceId};
-use crate::limits::{Gate, LimitsConfig};
+use crate::limits::{Gate, LimitsConfig, Pace};
 use crate::log::{Decision, Log};
 use crate::policy::Policy;
 use crate::reason::Reason;
@@ -60,15 +60,15 @@ impl Shared {
         self.now = self.now.max(now);
     }
 
-    /// Whether what is due was due so long ago that the owner must have stood still.
-    pub(crate) fn is_stalled(&mut self) -> bool {
+    /// How the owner comes to what is due now. If that was due so long ago that it must have stood still, that is counted.
+    pub(crate) fn take_pace(&mut self) -> Pace {
         let due = self.timers.next();
-        let stalled = due.is_some_and(|due| self.now.saturating_since(due) > self.stall);
-        if stalled {
-            let faults = &mut self.clock_faults;
-            faults.stalls = faults.stalls.saturating_add(1);
+        if due.is_none_or(|due| self.now.saturating_since(due) <= self.stall) {
+            return Pace::KeepsUp;
         }
-        stalled
+        let faults = &mut self.clock_faults;
+        faults.stalls = faults.stalls.saturating_add(1);
+        Pace::CatchesUp
     }
 
     /// Looks again at who waits when the next token is there.

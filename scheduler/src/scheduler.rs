@@ -10,7 +10,7 @@ use crate::explain::Explanation;
 use crate::ids::{InstanceId, NodeId, RequestId, ServiceId};
 use crate::invariants::Violation;
 use crate::inventory::Inventory;
-use crate::limits::{Blocked, BrownOut, LimitsConfig, Next, NodeView, Sleeper, Tally};
+use crate::limits::{Blocked, BrownOut, LimitsConfig, Next, NodeView, Pace, Sleeper, Tally};
 use crate::log::{Decision, Log};
 use crate::policy::{Cooldown, Policy};
 use crate::reason::Reason;
@@ -217,8 +217,8 @@ fn on_general(services: &mut Services, cx: &mut Cx<'_>, event: Event) {
 
 /// Does what is due. After the owner stood still, what is due is late by no fault of the instances.
 fn on_tick(services: &mut Services, cx: &mut Cx<'_>) {
-    let stalled = cx.shared.is_stalled();
-    cx.shared.gate.stall(stalled);
+    let pace = cx.shared.take_pace();
+    cx.shared.gate.set_pace(pace);
     while let Some(key) = cx.shared.timers.pop_due(cx.now()) {
         let Some(id) = key.service() else {
             cx.shared.gate.alarm = None;
@@ -231,7 +231,7 @@ fn on_tick(services: &mut Services, cx: &mut Cx<'_>) {
             services.remove(&id);
         }
     }
-    cx.shared.gate.stall(false);
+    cx.shared.gate.set_pace(Pace::KeepsUp);
 }
 
 fn on_pressure(services: &mut Services, cx: &mut Cx<'_>, node: NodeId, available_bytes: u64) {

@@ -8,6 +8,7 @@ use crate::limits::bucket::Bucket;
 use crate::limits::config::LimitsConfig;
 use crate::limits::node::{Purpose, StartHere};
 use crate::limits::nodes::Nodes;
+use crate::limits::pace::Pace;
 use crate::limits::random::Random;
 use crate::limits::rotation::Rotation;
 use crate::limits::tenants::Tenants;
@@ -27,7 +28,7 @@ pub(crate) struct Gate {
     pub(super) parks: Bucket,
     /// Counts parks, while the owner catches up.
     pub(super) stalled_parks: Bucket,
-    pub(super) stalled: bool,
+    pub(super) pace: Pace,
     pub(super) random: Random,
     pub(super) rotation: Rotation,
     pub(super) aside: Aside,
@@ -55,7 +56,7 @@ impl Gate {
             starts: Bucket::new(config.starts, now),
             parks: Bucket::new(config.park_bytes, now),
             stalled_parks: Bucket::new(Some(config.parks_after_stall), now),
-            stalled: false,
+            pace: Pace::default(),
             random: Random::new(config.seed),
             rotation: Rotation::default(),
             aside: Aside::default(),

@@ -1,6 +1,7 @@
 use crate::ids::{NodeId, TenantId};
 use crate::limits::cache::{Sleeper, Worth};
 use crate::limits::gate::Gate;
+use crate::limits::pace::Pace;
 use crate::time::Timestamp;
 
 /// Out of RAM: parks, and what is moved to disk.
@@ -24,7 +25,7 @@ impl Gate {
         if let Some(parks) = self.tenants.parks(tenant) {
             at = at.max(parks.book(now, bytes));
         }
-        if self.stalled {
+        if self.pace == Pace::CatchesUp {
             at = at.max(self.stalled_parks.book(now, 1));
         }
         at
@@ -46,13 +47,13 @@ impl Gate {
         }
     }
 
-    /// The owner stood still: what is due now was due long ago, all at once.
-    pub(crate) fn stall(&mut self, stalled: bool) {
-        self.stalled = stalled;
+    /// What happens from now on happens while the owner keeps up, or catches up.
+    pub(crate) fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
     }
 
-    pub(crate) fn is_stalled(&self) -> bool {
-        self.stalled
+    pub(crate) fn pace(&self) -> Pace {
+        self.pace
     }
 
     /// Whether what sleeps on a node is listed, to be moved out when memory is short.

@@ -1,6 +1,7 @@
 use crate::context::Cx;
 use crate::ids::{Epoch, InstanceId};
 use crate::instance::State;
+use crate::limits::Pace;
 use crate::reason::Reason;
 use crate::service::Service;
 use crate::timers::TimerKey;
@@ -59,7 +60,7 @@ impl Service {
         };
         match state {
             // Its answer may be on the way, behind what the owner does first now.
-            State::Starting { .. } if cx.shared.gate.is_stalled() => {
+            State::Starting { .. } if cx.shared.gate.pace() == Pace::CatchesUp => {
                 let key = TimerKey::Instance(self.id, id);
                 let deadline = cx.now() + self.config.start.timeout;
                 self.fleet.update(id, |instance| {
