@@ -62,10 +62,14 @@ impl Aside {
 
     /// Something became free on a node.
     pub(crate) fn freed(&mut self, node: NodeId) {
-        for line in [Some(node), None] {
-            if self.lines.contains_key(&line) {
-                self.retry.insert(line);
-            }
+        self.look_again(Some(node));
+        self.look_again(None);
+    }
+
+    /// Looks at a line again the next time.
+    pub(crate) fn look_again(&mut self, node: Option<NodeId>) {
+        if self.lines.contains_key(&node) {
+            self.retry.insert(node);
         }
     }
 

@@ -1,4 +1,5 @@
 use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 
 use crate::ids::ServiceId;
 use crate::limits::ask::{Ask, AskOf, Next};
@@ -127,16 +128,21 @@ impl Gate {
 
     /// Those aside for whom something may have become free. Returns one that wants nothing any more.
     fn look_aside(&mut self, now: Timestamp, ask_of: AskOf<'_>) -> Option<Next> {
-        while let Some((line, heads)) = self.aside.next_retry() {
+        let (mut again, mut stale) = (Vec::new(), None);
+        'lines: while let Some((line, heads)) = self.aside.next_retry() {
+            let mut has_room = false;
             for head in heads {
                 let service = head.ticket.service;
                 let Some(ask) = ask_of(self, service) else {
                     self.aside.take(&head.ticket, line);
                     self.unkeep(service, now);
-                    self.aside.look_at(now, line);
-                    return Some(Next::Stale(service));
+                    again.push(line);
+                    stale = Some(Next::Stale(service));
+                    break 'lines;
                 };
-                match self.choose(&ask, now) {
+                let chosen = self.choose(&ask, now);
+                has_room |= chosen.is_ok();
+                match chosen {
                     Err(blocked) if blocked.is_memory() && ask.pinned() == line => {
                         self.lacks_memory(head, &ask, blocked, now);
                     }
@@ -151,8 +157,15 @@ impl Gate {
                     }
                 }
             }
+            if has_room {
+                again.push(line);
+            }
         }
-        None
+        // Once one of them has started, there may be enough for those behind them too.
+        for line in again {
+            self.aside.look_again(line);
+        }
+        stale
     }
 
     /// Room is made for it; after a while, what becomes free is kept for it.

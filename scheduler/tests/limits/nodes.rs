@@ -1,4 +1,4 @@
-use scheduler::{LimitsConfig, NodeConfig, NodeId, RateLimit, ServiceId, Settings};
+use scheduler::{Event, LimitsConfig, NodeConfig, NodeId, RateLimit, ServiceId, Settings};
 
 use crate::cluster::{Cluster, MIB, ms, service, within};
 
@@ -108,7 +108,7 @@ fn a_smaller_node_gets_nothing_new_until_there_is_room_again() {
     for id in 0..4 {
         cluster.request(id);
     }
-    cluster.tell(scheduler::Event::NodeCapacity {
+    cluster.tell(Event::NodeCapacity {
         node: NodeId(0),
         memory_bytes: Some(500 * MIB),
     });
@@ -120,4 +120,48 @@ fn a_smaller_node_gets_nothing_new_until_there_is_room_again() {
         "the others fell asleep, and on disk"
     );
     assert!(cluster.used(NodeId(0)) <= 500 * MIB);
+}
+
+#[test]
+fn a_late_tick_serves_as_many_as_there_are_tokens() {
+    let config = NodeConfig {
+        starts: Some(RateLimit::new(100, 50)),
+        ..NodeConfig::default()
+    };
+    let mut cluster = Cluster::new(&Settings {
+        limits: LimitsConfig {
+            node: config,
+            ..LimitsConfig::default()
+        },
+        ..Settings::default()
+    });
+    for id in 0..100 {
+        cluster.configure(id, service(0, MIB));
+        cluster.request(id);
+    }
+    assert_eq!(cluster.starts.len(), 50, "the burst");
+    cluster.now = cluster.now + ms(1_000);
+    cluster.tell(Event::Tick);
+    assert_eq!(cluster.starts.len(), 100);
+}
+
+#[test]
+fn what_became_free_goes_to_all_it_is_enough_for() {
+    let mut cluster = cluster(1, None);
+    cluster.forgive();
+    cluster.configure(0, service(0, 900 * MIB));
+    cluster.request(0);
+    // A large one first, and small ones behind it.
+    cluster.configure(1, service(0, 900 * MIB));
+    cluster.request(1);
+    for id in 2..42 {
+        cluster.configure(id, service(0, 10 * MIB));
+        cluster.request(id);
+    }
+    assert_eq!(cluster.starts.len(), 1);
+    cluster.tell(Event::NodeCapacity {
+        node: NodeId(0),
+        memory_bytes: Some(1_500 * MIB),
+    });
+    assert_eq!(cluster.starts.len(), 41, "all but the large one");
 }
