@@ -12,13 +12,21 @@ const LOOKS: usize = 8;
 /// those that any node would do for.
 #[derive(Debug, Default)]
 pub(crate) struct Aside {
-    lines: BTreeMap<Option<NodeId>, BTreeMap<Ticket, TenantId>>,
-    /// When to look again.
+    lines: BTreeMap<Option<NodeId>, Line>,
+    /// When to look at which line again: once at most for each.
     due: BTreeSet<(Timestamp, Option<NodeId>)>,
     retry: BTreeSet<Option<NodeId>>,
     /// Those that no node there is could take.
     stranded: BTreeMap<Ticket, TenantId>,
     waiting: usize,
+}
+
+/// Those that the same node would do for, or any.
+#[derive(Debug, Default)]
+struct Line {
+    tickets: BTreeMap<Ticket, TenantId>,
+    /// When it is looked at again, if that is known: its place in `due`.
+    due: Option<Timestamp>,
 }
 
 impl Aside {
@@ -28,10 +36,8 @@ impl Aside {
     }
 
     pub(crate) fn put(&mut self, head: Head, node: Option<NodeId>) {
-        self.lines
-            .entry(node)
-            .or_default()
-            .insert(head.ticket, head.tenant);
+        let line = self.lines.entry(node).or_default();
+        line.tickets.insert(head.ticket, head.tenant);
         self.waiting += 1;
     }
 
@@ -45,10 +51,13 @@ impl Aside {
         let Some(line) = self.lines.get_mut(&node) else {
             return;
         };
-        if line.remove(ticket).is_some() {
+        if line.tickets.remove(ticket).is_some() {
             self.waiting -= 1;
         }
-        if line.is_empty() {
+        if line.tickets.is_empty() {
+            if let Some(due) = line.due {
+                self.due.remove(&(due, node));
+            }
             self.lines.remove(&node);
         }
     }
@@ -73,8 +82,17 @@ impl Aside {
         }
     }
 
-    /// Looks again then.
+    /// Looks at a line again then, if nothing happens before. Whoever is found to have to wait longer says so then.
     pub(crate) fn look_at(&mut self, at: Timestamp, node: Option<NodeId>) {
+        let Some(line) = self.lines.get_mut(&node) else {
+            return;
+        };
+        if line.due.is_some_and(|due| due <= at) {
+            return;
+        }
+        if let Some(later) = line.due.replace(at) {
+            self.due.remove(&(later, node));
+        }
         self.due.insert((at, node));
     }
 
@@ -88,6 +106,9 @@ impl Aside {
                 break;
             }
             self.due.pop_first();
+            if let Some(line) = self.lines.get_mut(&node) {
+                line.due = None;
+            }
             self.retry.insert(node);
         }
     }
@@ -96,7 +117,7 @@ impl Aside {
     pub(crate) fn next_retry(&mut self) -> Option<(Option<NodeId>, Vec<Head>)> {
         while let Some(node) = self.retry.pop_first() {
             if let Some(line) = self.lines.get(&node) {
-                let first = line.iter().take(LOOKS);
+                let first = line.tickets.iter().take(LOOKS);
                 let heads = first.map(|(ticket, tenant)| Head {
                     tenant: *tenant,
                     ticket: *ticket,
@@ -109,7 +130,40 @@ impl Aside {
 
     /// Services with somebody aside, each as often as it waits.
     pub(crate) fn services(&self) -> impl Iterator<Item = ServiceId> {
-        let tickets = self.lines.values().flat_map(BTreeMap::keys);
+        let tickets = self.lines.values().flat_map(|line| line.tickets.keys());
         tickets.chain(self.stranded.keys()).map(|ticket| ticket.service)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::rotation::Rotation;
+
+    #[test]
+    fn a_line_is_due_once_at_its_earliest_and_not_without_anybody_in_it() {
+        let (mut rotation, mut aside) = (Rotation::default(), Aside::default());
+        let tickets: Vec<_> = (1..=50)
+            .map(|service| {
+                let at = Timestamp::from_millis(service);
+                rotation.ticket(ServiceId(service), at, at)
+            })
+            .collect();
+        for ticket in tickets.iter().rev() {
+            let (tenant, ticket) = (TenantId(0), *ticket);
+            aside.put(Head { tenant, ticket }, None);
+            aside.look_at(ticket.since, None);
+        }
+        assert_eq!(
+            (aside.due.len(), aside.next_due()),
+            (1, Some(Timestamp::from_millis(1)))
+        );
+        aside.pass(Timestamp::from_millis(1));
+        assert_eq!(aside.next_due(), None);
+        aside.look_at(Timestamp::from_millis(9), None);
+        for ticket in &tickets {
+            aside.take(ticket, None);
+        }
+        assert_eq!((aside.waiting(), aside.next_due()), (0, None));
     }
 }
