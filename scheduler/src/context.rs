@@ -57,7 +57,7 @@ impl Shared {
             let faults = &mut self.clock_faults;
             faults.backward = faults.backward.saturating_add(1);
         }
-        self.now = self.now.max(now);
+        self.now = self.now.max(now).min(Timestamp::LAST);
     }
 
     /// How the owner comes to what is due now. If that was due so long ago that it must have stood still, that is counted.

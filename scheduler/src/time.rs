@@ -14,6 +14,9 @@ impl Timestamp {
     /// The origin of the clock.
     pub const ZERO: Self = Self(0);
 
+    /// The latest time that is believed: what is due never is due at the one after it, and that never comes.
+    pub(crate) const LAST: Self = Self(u64::MAX - 1);
+
     /// `nanos` nanoseconds after the origin.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)

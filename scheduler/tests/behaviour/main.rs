@@ -7,6 +7,7 @@ mod connections;
 mod counting;
 mod desk;
 mod explaining;
+mod extremes;
 mod failures;
 mod inventory;
 mod ladder;
