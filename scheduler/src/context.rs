@@ -20,6 +20,9 @@ pub struct ClockFaults {
     pub stalls: u64,
 }
 
+/// The greatest id of an instance that is taken over: as many as there are up to it are left for new ones.
+const MOST_ADOPTED: u64 = u64::MAX / 2;
+
 /// What all services share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -93,9 +96,13 @@ impl Shared {
         (self.first_instance..self.next_instance).contains(&instance.0)
     }
 
-    /// Never gives out the id of an instance that somebody else named.
-    pub(crate) fn adopt(&mut self, instance: InstanceId) {
-        self.next_instance = self.next_instance.max(instance.0.saturating_add(1));
+    /// Never gives out the id of an instance that somebody else named. Says whether there are ids left after it.
+    pub(crate) fn adopt(&mut self, instance: InstanceId) -> bool {
+        let is_named = instance.0 <= MOST_ADOPTED;
+        if is_named {
+            self.next_instance = self.next_instance.max(instance.0 + 1);
+        }
+        is_named
     }
 }
 

@@ -21,7 +21,10 @@ impl Service {
             .iter()
             .partition(|report| self.fleet.find(report.instance).is_some());
         for report in &unknown {
-            self.adopt(cx, report);
+            // One that is listed twice is there once.
+            if self.fleet.find(report.instance).is_none() {
+                self.adopt(cx, report);
+            }
         }
         for report in known {
             self.reconcile_instance(cx, report, inventory.as_of);
@@ -118,12 +121,11 @@ impl Service {
     /// Takes over an instance that another scheduler named; stops one that this scheduler knows to have ended.
     fn adopt(&mut self, cx: &mut Cx<'_>, report: &InstanceReport) {
         let id = report.instance;
-        if cx.shared.named(id) {
+        if cx.shared.named(id) || !cx.shared.adopt(id) {
             let epoch = report.epoch.next();
             self.emit(cx, Command::Stop { instance: id, epoch }, Reason::NotWanted);
             return;
         }
-        cx.shared.adopt(id);
         let level = self.config.park_level;
         let state = match report.phase {
             Phase::Starting => State::Starting {

@@ -1,8 +1,53 @@
 use scheduler::{
-    ActionId, Activity, ConnectionId, Event, Inventory, Phase, RequestId, ServiceConfig, ServiceId,
+    ActionId, Activity, ConnectionId, Event, InstanceId, Inventory, Phase, RequestId, Scheduler, ServiceConfig,
+    ServiceId, Settings,
 };
 
-use crate::desk::{Desk, NOTHING, config, inventory, report};
+use crate::desk::{Desk, NOTHING, SERVICE, config, inventory, report};
+
+#[test]
+fn an_instance_that_is_listed_twice_is_taken_over_once() {
+    for first_instance in [1, 1_000] {
+        let settings = Settings {
+            first_instance: InstanceId(first_instance),
+            ..Settings::default()
+        };
+        let mut desk = Desk::new(config());
+        desk.scheduler = Scheduler::new(&settings);
+        desk.configure(config());
+        let twice = vec![report(5, 3, Phase::Running, &[1]); 2];
+        assert_eq!(desk.event(inventory(0, &[], twice)), NOTHING);
+        let why = desk.scheduler.why(SERVICE).expect("it is configured");
+        assert_eq!((why.instances.len(), why.instances[0].in_flight), (1, 1));
+        desk.exited(5, 3);
+    }
+}
+
+#[test]
+fn an_instance_whose_id_leaves_none_for_others_is_stopped() {
+    let mut desk = Desk::new(config());
+    let last = inventory(0, &[], vec![report(u64::MAX, 0, Phase::Running, &[])]);
+    assert_eq!(desk.event(last), [format!("stop {}.1", u64::MAX)]);
+    assert_eq!(desk.queued(1), ["start 1.1 boot"]);
+}
+
+#[test]
+fn of_instances_that_are_gone_together_none_is_given_what_another_one_had() {
+    let config = ServiceConfig {
+        max_instances: 2,
+        concurrency: 1,
+        ..config()
+    };
+    let mut desk = Desk::new(config);
+    desk.queued(1);
+    desk.queued(2);
+    desk.ready(1, 1);
+    desk.ready(2, 1);
+    desk.queued(3);
+    assert_eq!(desk.event(inventory(4, &[3], vec![])), NOTHING);
+    assert_eq!(desk.at(20).tick(), ["start 3.1 boot"]);
+    assert_eq!(desk.ready(3, 1), ["admit 3 to 3"]);
+}
 
 #[test]
 fn a_lost_ready_is_repaired() {
