@@ -70,9 +70,12 @@ impl Service {
     fn above_soft(&self) -> Option<Reason> {
         let (index, soft_concurrency) = (self.fleet.index(), self.config.scale.soft_concurrency);
         let awake = index.serving + index.arriving;
+        if soft_concurrency == u32::MAX || awake == 0 {
+            return None;
+        }
         let requests = self.requests_to_serve();
         let meant = u64::from(awake) * u64::from(soft_concurrency);
-        (soft_concurrency < u32::MAX && awake > 0 && requests > meant).then_some(Reason::AboveSoft {
+        (requests > meant).then_some(Reason::AboveSoft {
             requests,
             awake,
             soft_concurrency,

@@ -131,6 +131,7 @@ impl Service {
         if self.near == Some(node) {
             self.near = None;
         }
+        self.lose_in_flight(&lost);
         for id in &lost {
             self.forget(cx, *id);
         }

@@ -1,4 +1,5 @@
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use crate::action::{ParkLevel, StartKind};
@@ -13,10 +14,14 @@ use crate::timers::TimerKey;
 impl Service {
     /// The instance is no more.
     pub(super) fn gone(&mut self, cx: &mut Cx<'_>, id: InstanceId) {
-        let Some(instance) = self.forget(cx, id) else {
-            return;
-        };
-        match instance.state {
+        if let Some(instance) = self.forget(cx, id) {
+            self.ended(cx, id, instance.state);
+        }
+    }
+
+    /// An instance in this state is no more, and is forgotten.
+    pub(super) fn ended(&mut self, cx: &mut Cx<'_>, id: InstanceId, state: State) {
+        match state {
             State::Starting { kind, from } => self.start_failed(cx, id, kind, from),
             State::Running { .. } | State::Parking { .. } => self.died(cx),
             State::Parked { .. } | State::Stopping => self.dispatch(cx),
@@ -28,22 +33,32 @@ impl Service {
         self.cancel_park(cx, id);
         self.set_charge(cx, id, None);
         self.forget_try(id);
+        self.lose_in_flight(&[id]);
         let mut instance = self.fleet.remove(id)?;
         let key = TimerKey::Instance(self.id, id);
         cx.shared.timers.set(key, &mut instance.timer, None);
-        if instance.in_flight > 0 {
-            self.lose_in_flight(id);
-        }
         Some(instance)
     }
 
-    /// Forgets what was in flight on an instance that can no longer answer. The owner knows: the streams broke.
-    pub(super) fn lose_in_flight(&mut self, id: InstanceId) {
-        let here = self.requests.in_flight().filter(|&(_, on, _)| on == id);
-        let lost: Vec<_> = here.map(|(request, ..)| request).collect();
+    /// Forgets what was in flight on instances that can no longer answer. The owner knows: the streams broke.
+    pub(super) fn lose_in_flight(&mut self, ids: &[InstanceId]) {
+        let busy = |id: &&InstanceId| {
+            self.fleet
+                .find(**id)
+                .is_some_and(|instance| instance.in_flight > 0)
+        };
+        let busy: BTreeSet<_> = ids.iter().filter(busy).copied().collect();
+        if busy.is_empty() {
+            return;
+        }
+        let there = self.requests.in_flight().filter(|(_, on, _)| busy.contains(on));
+        let lost: Vec<_> = there.map(|(request, ..)| request).collect();
         for request in lost {
             self.requests.remove(request);
             self.counters.lost += 1;
+        }
+        for id in busy {
+            self.fleet.update(id, |instance| instance.in_flight = 0);
         }
     }
 

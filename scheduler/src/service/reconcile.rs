@@ -75,9 +75,8 @@ impl Service {
     /// The owner parked a running instance by itself. What was in flight there did not end well.
     fn fell_asleep(&mut self, cx: &mut Cx<'_>, id: InstanceId) {
         let key = TimerKey::Instance(self.id, id);
-        self.lose_in_flight(id);
+        self.lose_in_flight(&[id]);
         self.fleet.update(id, |instance| {
-            instance.in_flight = 0;
             instance.descent = None;
             cx.shared.timers.set(key, &mut instance.timer, None);
         });
@@ -164,11 +163,19 @@ impl Service {
             .filter(|instance| !listed.contains(&instance.id) && inventory.as_of >= instance.commanded_by)
             .map(|instance| (instance.id, instance.state))
             .collect();
-        for (id, state) in absent {
-            match state {
-                State::Starting { .. } => self.repeat(cx, id),
-                _ => self.gone(cx, id),
-            }
+        let is_starting = |(_, state): &(_, State)| matches!(state, State::Starting { .. });
+        let (starting, gone): (Vec<_>, Vec<_>) = absent.into_iter().partition(is_starting);
+        for (id, _) in starting {
+            self.repeat(cx, id);
+        }
+        // All of them first: none may be given what another one had.
+        let ids: Vec<_> = gone.iter().map(|(id, _)| *id).collect();
+        self.lose_in_flight(&ids);
+        for id in &ids {
+            self.forget(cx, *id);
+        }
+        for (id, state) in gone {
+            self.ended(cx, id, state);
         }
     }
 

@@ -1,10 +1,12 @@
-//! The ends of what can be told: times.
+//! The ends of what can be told: times, many of one thing.
 
 use std::time::Duration;
 
-use scheduler::{KpaConfig, ScaleMode, Timestamp};
+use scheduler::{
+    Event, Inventory, KpaConfig, NodeConfig, NodeId, RequestId, ScaleMode, ServiceConfig, Timestamp,
+};
 
-use crate::desk::{Desk, NOTHING, config};
+use crate::desk::{Desk, NOTHING, SERVICE, config};
 
 const LAST: Timestamp = Timestamp::from_nanos(u64::MAX);
 
@@ -23,4 +25,51 @@ fn at_the_end_of_time_a_tick_ends_too() {
     desk.now = LAST;
     assert_eq!(desk.tick(), NOTHING, "never is not over");
     assert_eq!(desk.ready(1, 1), ["admit 1 to 1"]);
+}
+
+/// A service with so many instances that work on one request each.
+fn busy(count: u64) -> Desk {
+    let mut desk = Desk::new(ServiceConfig {
+        max_instances: u32::MAX,
+        concurrency: 1,
+        ..config()
+    });
+    for request in 0..count {
+        let service = SERVICE;
+        let mut tell = |event| desk.scheduler.handle(desk.now, event, &mut desk.actions);
+        tell(Event::RequestQueued {
+            service,
+            request: RequestId(request),
+        });
+        tell(Event::InstanceReady {
+            service,
+            instance: scheduler::InstanceId(request + 1),
+            epoch: scheduler::Epoch(1),
+        });
+    }
+    desk
+}
+
+/// Looking at every request once for each instance would take minutes.
+#[test]
+fn twenty_thousand_busy_instances_may_go_at_once() {
+    const COUNT: u64 = 20_000;
+    let inventory = Event::Inventory(Inventory {
+        service: SERVICE,
+        as_of: scheduler::ActionId(u64::MAX),
+        waiting: Vec::new(),
+        instances: Vec::new(),
+    });
+    let node = NodeId(0);
+    for event in [Event::NodeDown { node }, inventory] {
+        let mut desk = busy(COUNT);
+        let there = Event::NodeUp {
+            node: NodeId(1),
+            config: NodeConfig::default(),
+        };
+        desk.scheduler.handle(desk.now, there, &mut desk.actions);
+        desk.event(event);
+        let why = desk.scheduler.why(SERVICE).expect("it is configured");
+        assert_eq!((why.instances.len(), why.counters.lost), (0, COUNT));
+    }
 }
