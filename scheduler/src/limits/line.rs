@@ -38,12 +38,12 @@ impl Gate {
         while let Some(head) = self.rotation.head() {
             let service = head.ticket.service;
             let Some(ask) = ask_of(self, service) else {
-                self.rotation.pop(0);
+                self.rotation.pop();
                 self.unkeep(service, now);
                 return Some(Next::Stale(service));
             };
             if ask.tenant != head.tenant {
-                self.rotation.pop(0);
+                self.rotation.pop();
                 self.back_in_line(Head {
                     tenant: ask.tenant,
                     ..head
@@ -54,7 +54,7 @@ impl Gate {
                 Ok(node) => {
                     let cost = ask.bytes.max(LEAST_COST);
                     if self.rotation.affords(cost) {
-                        self.rotation.pop(cost);
+                        self.rotation.serve(cost);
                         return Some(Next::Start(service, node));
                     }
                 }
@@ -110,17 +110,17 @@ impl Gate {
                 ..
             } if needs_bytes <= max_bytes => self.rotation.hold(),
             Blocked::StartRate { free_at, .. } => {
-                self.rotation.pop(0);
+                self.rotation.pop();
                 self.aside.put(head, ask.pinned());
                 self.aside.look_at(free_at, ask.pinned());
             }
             Blocked::Memory { .. } | Blocked::Reserved { .. } => {
-                self.rotation.pop(0);
+                self.rotation.pop();
                 self.aside.put(head, ask.pinned());
                 self.lacks_memory(head, ask, blocked, now);
             }
             _ => {
-                self.rotation.pop(0);
+                self.rotation.pop();
                 self.aside.strand(head);
             }
         }

@@ -1,4 +1,5 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use core::mem::take;
 
 use crate::ids::{ServiceId, TenantId};
 use crate::time::Timestamp;
@@ -17,15 +18,21 @@ pub(crate) struct Ticket {
 
 /// Who is next: deficit round robin (Shreedhar and Varghese 1995) over the tenants that have starts waiting, in each
 /// of their lines the first. A start costs its memory, so that large ones do not get more than small ones.
+///
+/// A turn is one start for each weight: who can afford more waits until the others had theirs. Once none can, a new
+/// round gives each as much as the dearest that is first in its line costs; so what was dear once does not count for ever.
 #[derive(Debug, Default)]
 pub(crate) struct Rotation {
     lines: BTreeMap<TenantId, Line>,
     /// Tenants with somebody waiting, the one whose turn it is first; but not those that wait for a limit of their own.
     ring: VecDeque<TenantId>,
-    /// Whether the first one has been given its share for this turn.
-    begun: bool,
-    /// What one weight is given a turn: the dearest start seen, so that each turn serves somebody.
+    /// Starts in this turn.
+    turn: u32,
+    /// What one weight was given in this round.
     quantum: u64,
+    /// The dearest of those that could not be afforded since somebody was served, and how many they were.
+    dearest: u64,
+    passed: usize,
     numbers: u64,
     waiting: usize,
 }
@@ -67,10 +74,11 @@ impl Rotation {
     pub(crate) fn enqueue(&mut self, tenant: TenantId, weight: u32, ticket: Ticket) {
         let line = self.lines.entry(tenant).or_insert_with(|| {
             self.ring.push_back(tenant);
+            // It takes part in this round like the others.
             Line {
                 tickets: BTreeSet::new(),
                 weight,
-                deficit: 0,
+                deficit: share(self.quantum, weight),
                 held: false,
             }
         });
@@ -89,32 +97,56 @@ impl Rotation {
 
     /// Whether the first one may be served at this price now. If not, its turn is over and the next one is first.
     pub(crate) fn affords(&mut self, cost: u64) -> bool {
-        self.quantum = self.quantum.max(cost);
-        let Some(line) = self.ring.front().and_then(|tenant| self.lines.get_mut(tenant)) else {
+        let Some(line) = self.ring.front().and_then(|tenant| self.lines.get(tenant)) else {
             return false;
         };
-        if !self.begun {
-            self.begun = true;
-            let share = self.quantum.saturating_mul(u64::from(line.weight.max(1)));
-            line.deficit = line.deficit.saturating_add(share);
-        }
         if line.deficit >= cost {
             return true;
         }
+        self.dearest = self.dearest.max(cost);
+        self.passed += 1;
+        self.turn = 0;
         self.ring.rotate_left(1);
-        self.begun = false;
+        if self.passed >= self.ring.len() {
+            self.begin_round();
+        }
         false
     }
 
-    /// The first one is served at this price, or leaves its line at none.
-    pub(crate) fn pop(&mut self, cost: u64) {
+    fn begin_round(&mut self) {
+        self.quantum = take(&mut self.dearest);
+        self.passed = 0;
+        for tenant in &self.ring {
+            if let Some(line) = self.lines.get_mut(tenant) {
+                line.deficit = line.deficit.saturating_add(share(self.quantum, line.weight));
+            }
+        }
+    }
+
+    /// The first one is served at this price.
+    pub(crate) fn serve(&mut self, cost: u64) {
+        (self.dearest, self.passed) = (0, 0);
+        self.turn = self.turn.saturating_add(1);
+        let mut is_over = false;
+        if let Some(line) = self.ring.front().and_then(|tenant| self.lines.get_mut(tenant)) {
+            line.deficit = line.deficit.saturating_sub(cost);
+            is_over = self.turn >= line.weight && line.tickets.len() > 1;
+        }
+        self.pop();
+        if is_over {
+            self.turn = 0;
+            self.ring.rotate_left(1);
+        }
+    }
+
+    /// The first one leaves its line.
+    pub(crate) fn pop(&mut self) {
         let Some(tenant) = self.ring.front().copied() else {
             return;
         };
         let Some(line) = self.lines.get_mut(&tenant) else {
             return;
         };
-        line.deficit = line.deficit.saturating_sub(cost);
         if line.tickets.pop_first().is_some() {
             self.waiting -= 1;
         }
@@ -128,9 +160,13 @@ impl Rotation {
     pub(crate) fn hold(&mut self) {
         if let Some(line) = self.ring.front().and_then(|tenant| self.lines.get_mut(tenant)) {
             line.held = true;
-            line.deficit = 0;
             self.leave_ring();
         }
+    }
+
+    fn leave_ring(&mut self) {
+        self.turn = 0;
+        self.ring.pop_front();
     }
 
     /// It waits no longer.
@@ -139,6 +175,7 @@ impl Rotation {
             && line.held
         {
             line.held = false;
+            line.deficit = share(self.quantum, line.weight);
             self.ring.push_back(tenant);
         }
     }
@@ -148,11 +185,11 @@ impl Rotation {
         let tickets = self.lines.values().flat_map(|line| &line.tickets);
         tickets.map(|ticket| ticket.service)
     }
+}
 
-    fn leave_ring(&mut self) {
-        self.ring.pop_front();
-        self.begun = false;
-    }
+/// What a tenant of this weight is given in a round.
+fn share(quantum: u64, weight: u32) -> u64 {
+    quantum.saturating_mul(u64::from(weight.max(1)))
 }
 
 #[cfg(test)]
@@ -177,7 +214,7 @@ mod tests {
         loop {
             let head = rotation.head()?;
             if rotation.affords(cost) {
-                rotation.pop(cost);
+                rotation.serve(cost);
                 return Some(head);
             }
         }
@@ -207,6 +244,24 @@ mod tests {
         let served: Vec<_> = (0..80).filter_map(|_| serve(&mut rotation, 5)).collect();
         let first = served.iter().filter(|head| head.tenant == TenantId(1)).count();
         assert_eq!(first, 60);
+    }
+
+    #[test]
+    fn a_dear_start_gives_nobody_a_turn_that_others_wait_long_for() {
+        let mut rotation = Rotation::default();
+        enqueue(&mut rotation, 1, 1, 1);
+        enqueue(&mut rotation, 1, 1, 1);
+        assert!(serve(&mut rotation, 1_000_000).is_some() && serve(&mut rotation, 1).is_some());
+        for service in 0..1_000 {
+            enqueue(&mut rotation, 2, 1, service);
+        }
+        for _ in 0..10 {
+            serve(&mut rotation, 1);
+        }
+        enqueue(&mut rotation, 3, 1, 1);
+        let next = [serve(&mut rotation, 1), serve(&mut rotation, 1)];
+        let tenants = next.map(|head| head.map(|head| head.tenant.0));
+        assert!(tenants.contains(&Some(3)), "{tenants:?}");
     }
 
     #[test]

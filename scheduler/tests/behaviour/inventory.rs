@@ -1,6 +1,6 @@
 use scheduler::{
-    ActionId, Activity, ConnectionId, Event, InstanceId, Inventory, Phase, RequestId, Scheduler, ServiceConfig,
-    ServiceId, Settings,
+    ActionId, Activity, ConnectionId, Event, InstanceId, Inventory, Phase, RequestId, Scheduler,
+    ServiceConfig, ServiceId, Settings,
 };
 
 use crate::desk::{Desk, NOTHING, SERVICE, config, inventory, report};
