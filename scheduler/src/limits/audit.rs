@@ -13,7 +13,7 @@ pub(crate) struct Tally {
     tenants: BTreeMap<TenantId, (u64, u32)>,
     pub(crate) sleepers: BTreeMap<NodeId, usize>,
     pub(crate) tickets: u64,
-    pub(crate) reserved_bytes: u64,
+    pub(crate) reserved_bytes: u128,
 }
 
 impl Tally {
@@ -58,7 +58,7 @@ impl Gate {
             )?;
         }
         rule(
-            tally.reserved_bytes == self.unfilled,
+            tally.reserved_bytes == self.reserve.total(),
             "what is kept for the least is what it lacks",
         )?;
         rule(

@@ -3,6 +3,7 @@ use crate::limits::config::{NodeConfig, TenantConfig};
 use crate::limits::gate::Gate;
 use crate::limits::node::Charge;
 use crate::limits::pressure::BrownOut;
+use crate::limits::reserve::Lacking;
 use crate::time::Timestamp;
 
 /// Who has what, and what there is.
@@ -45,9 +46,9 @@ impl Gate {
         }
     }
 
-    /// Bytes kept for instances that are to be awake always and are not.
-    pub(crate) fn reserve(&mut self, before: u64, after: u64) {
-        self.unfilled = self.unfilled.saturating_sub(before).saturating_add(after);
+    /// A service lacks other instances that are to be awake always than before.
+    pub(crate) fn reserve(&mut self, before: Lacking, after: Lacking) {
+        self.reserve.change(before, after);
     }
 
     pub(crate) fn configure_tenant(&mut self, tenant: TenantId, config: TenantConfig, now: Timestamp) {

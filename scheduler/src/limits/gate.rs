@@ -6,10 +6,11 @@ use crate::limits::ask::Ask;
 use crate::limits::blocked::{Blocked, Scope};
 use crate::limits::bucket::Bucket;
 use crate::limits::config::LimitsConfig;
-use crate::limits::node::{Purpose, StartHere};
+use crate::limits::node::StartHere;
 use crate::limits::nodes::Nodes;
 use crate::limits::pace::Pace;
 use crate::limits::random::Random;
+use crate::limits::reserve::Reserve;
 use crate::limits::rotation::Rotation;
 use crate::limits::tenants::Tenants;
 use crate::time::Timestamp;
@@ -36,8 +37,7 @@ pub(crate) struct Gate {
     pub(super) held: BTreeSet<(Timestamp, TenantId)>,
     /// Where memory is kept, and for whom.
     pub(super) kept: BTreeMap<ServiceId, NodeId>,
-    /// Bytes of instances that are to be awake always, and are not.
-    pub(super) unfilled: u64,
+    pub(super) reserve: Reserve,
     /// Nodes that have to move something to disk.
     pub(super) hungry: BTreeSet<NodeId>,
     /// When the next token comes for those that wait for one.
@@ -62,7 +62,7 @@ impl Gate {
             aside: Aside::default(),
             held: BTreeSet::new(),
             kept: BTreeMap::new(),
-            unfilled: 0,
+            reserve: Reserve::default(),
             hungry: BTreeSet::new(),
             starts_at: None,
             evict_at: None,
@@ -133,23 +133,6 @@ impl Gate {
         let node = self.nodes.choose(ask.spot, &start, random, now)?;
         self.check_reserve(ask, node)?;
         Ok(node)
-    }
-
-    /// What is not used is kept for instances that are to be awake always, as far as they are not.
-    fn check_reserve(&self, ask: &Ask, node: NodeId) -> Result<(), Blocked> {
-        if self.unfilled == 0 || ask.purpose == Purpose::Min || ask.more() == 0 {
-            return Ok(());
-        }
-        let free_bytes = self.nodes.free().saturating_sub(self.unfilled);
-        if free_bytes >= ask.more() {
-            return Ok(());
-        }
-        Err(Blocked::Memory {
-            node,
-            free_bytes,
-            needs_bytes: ask.more(),
-            capacity_bytes: self.nodes.capacity(),
-        })
     }
 
     /// A start was granted and happens.

@@ -199,8 +199,10 @@ impl Node {
         if more > 0 && self.is_limited() {
             let free = self.ceiling(purpose).saturating_sub(self.used());
             let kept = self.kept.filter(|kept| kept.service != service && free >= more);
+            // It would wait in vain for what is to be awake always.
+            let could_be = |kept: &Kept| kept.others_until >= self.used_for(Class::Reserved);
             if let Some(Kept { service, bytes, .. }) =
-                kept.filter(|kept| self.used().saturating_add(more) > kept.others_until)
+                kept.filter(|kept| could_be(kept) && self.used().saturating_add(more) > kept.others_until)
             {
                 return Err(Blocked::Reserved {
                     node: self.id,

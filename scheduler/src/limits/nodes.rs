@@ -191,6 +191,12 @@ impl Nodes {
         })
     }
 
+    /// The most that an instance could have that is to be awake always, on an empty node.
+    pub(crate) fn largest(&self) -> u64 {
+        let up = self.up.iter().filter_map(|id| self.all.get(id));
+        up.map(|node| node.ceiling(Purpose::Min)).max().unwrap_or(0)
+    }
+
     /// Memory that is free on all nodes that are up; `u64::MAX` is no limit.
     pub(crate) fn free(&self) -> u64 {
         self.by_free

@@ -109,6 +109,21 @@ impl Tenants {
         }
     }
 
+    /// How many more instances it may have, and how much more memory.
+    pub(crate) fn room(&self, id: TenantId) -> (u64, u64) {
+        let Some(tenant) = self.known.get(&id) else {
+            return (u64::MAX, u64::MAX);
+        };
+        let TenantConfig {
+            max_instances,
+            max_memory_bytes,
+            ..
+        } = tenant.config;
+        let places = max_instances.map_or(u64::MAX, |most| u64::from(most.saturating_sub(tenant.instances)));
+        let bytes = max_memory_bytes.map_or(u64::MAX, |most| most.saturating_sub(tenant.used_bytes));
+        (places, bytes)
+    }
+
     pub(crate) fn take_start(&mut self, id: TenantId, now: Timestamp) {
         if let Some(tenant) = self.known.get_mut(&id) {
             tenant.starts.take(now, 1);

@@ -218,7 +218,12 @@ fn one_that_fits_nowhere_says_so_and_starts_once_a_node_is_large_enough() {
 fn memory_of_instances_that_are_to_be_awake_is_not_given_away() {
     let config = with_memory(100 * MIB);
     let mut world = World::new(&config);
-    world.gate.reserve(0, 60 * MIB);
+    let lacking = Lacking {
+        tenant: TenantId(1),
+        count: 1,
+        bytes: 60 * MIB,
+    };
+    world.gate.reserve(Lacking::default(), lacking);
     let burst = World::ask(1, 0, 50 * MIB);
     assert!(world.gate.admit(&burst, world.now).is_err());
     let min = Ask {

@@ -62,7 +62,7 @@ impl Service {
             self.check_charge(shared, instance, tally)?;
         }
         tally.tickets += u64::from(self.tickets);
-        tally.reserved_bytes += self.reserved_bytes;
+        tally.reserved_bytes += self.lacking.as_ref().map_or(0, |lacking| lacking.total());
         let instances = self
             .fleet
             .iter()

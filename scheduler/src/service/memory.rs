@@ -1,10 +1,12 @@
+use alloc::boxed::Box;
+
 use crate::action::ParkLevel;
 use crate::config::ResourceConfig;
 use crate::context::Cx;
 use crate::ids::{InstanceId, NodeId};
 use crate::instance::{Instance, State};
 use crate::ladder::RungCost;
-use crate::limits::{Charge, Class, Gate, Sleeper, Worth};
+use crate::limits::{Charge, Class, Gate, Lacking, Sleeper, Worth};
 use crate::service::{Service, Standing};
 use crate::time::micros;
 
@@ -141,14 +143,15 @@ impl Service {
             Standing::Offered => self.min_awake().saturating_sub(index.serving + index.arriving),
             Standing::Removed => 0,
         };
-        let bytes = self
-            .config
-            .resources
-            .memory_bytes
-            .saturating_mul(u64::from(missing));
-        if bytes != self.reserved_bytes {
-            cx.shared.gate.reserve(self.reserved_bytes, bytes);
-            self.reserved_bytes = bytes;
+        let after = Lacking {
+            tenant: self.config.resources.tenant,
+            count: missing,
+            bytes: self.config.resources.memory_bytes,
+        };
+        let before = self.lacking.as_deref().copied().unwrap_or_default();
+        if before != after && (before.total(), after.total()) != (0, 0) {
+            cx.shared.gate.reserve(before, after);
+            self.lacking = (after.total() > 0).then(|| Box::new(after));
         }
     }
 

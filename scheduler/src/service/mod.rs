@@ -28,6 +28,7 @@ use crate::explain::Counters;
 use crate::fleet::Fleet;
 use crate::ids::{ActionId, NodeId, ServiceId};
 use crate::instance::Activity;
+use crate::limits::Lacking;
 use crate::log::Decision;
 use crate::reason::Reason;
 use crate::requests::Requests;
@@ -65,8 +66,8 @@ pub(crate) struct Service {
     tickets: u32,
     /// Where an instance ran last.
     near: Option<NodeId>,
-    /// What is kept for instances that are to be awake always and are not.
-    reserved_bytes: u64,
+    /// Instances that are to be awake always and are not; `None` while there are none.
+    lacking: Option<Box<Lacking>>,
     /// When the first in the queue has waited long enough; the slot of its timer.
     wait: Option<Timestamp>,
     /// Instances needed, as the policy was last told.
@@ -97,7 +98,7 @@ impl Service {
             forgone: 0,
             tickets: 0,
             near: None,
-            reserved_bytes: 0,
+            lacking: None,
             wait: None,
             level: 0,
             expected: None,

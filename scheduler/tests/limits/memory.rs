@@ -1,7 +1,7 @@
 use scheduler::{
     Action, Basis, BrownOut, Command, Event, Idle, LimitsConfig, NodeConfig, NodeId, ParkLevel, Phase, Plan,
     Policy, Prewake, RequestId, ResourceConfig, Rhythm, Rung, Scheduler, ServiceConfig, ServiceId, Settings,
-    Timestamp,
+    TenantConfig, TenantId, Timestamp,
 };
 
 use crate::cluster::{Cluster, MIB, ms, service};
@@ -66,6 +66,62 @@ fn what_sleeps_in_ram_makes_room_for_what_has_to_start() {
         !on_disk(&cluster).contains(&9),
         "the one used most stays: {:?}",
         on_disk(&cluster)
+    );
+}
+
+/// A service with so many instances that are to be awake always.
+fn always(tenant: u64, count: u32, memory_mib: u64) -> ServiceConfig {
+    ServiceConfig {
+        min_instances: count,
+        ..service(tenant, memory_mib * MIB)
+    }
+}
+
+#[test]
+fn what_could_never_be_awake_keeps_nobody_from_memory() {
+    let mut cluster = Cluster::new(&node(1_000));
+    cluster.tell(Event::TenantConfigured {
+        tenant: TenantId(2),
+        config: TenantConfig {
+            max_memory_bytes: Some(100 * MIB),
+            ..TenantConfig::default()
+        },
+    });
+    cluster.tell(Event::TenantConfigured {
+        tenant: TenantId(3),
+        config: TenantConfig {
+            max_instances: Some(1),
+            ..TenantConfig::default()
+        },
+    });
+    cluster.configure(1, always(1, 1, 2_000));
+    cluster.configure(2, always(2, 20, 100));
+    cluster.configure(3, always(3, 20, 100));
+    cluster.configure(9, service(9, 10 * MIB));
+    let request = cluster.request(9);
+    cluster.progress_all();
+    assert!(
+        cluster.admitted.contains_key(&request),
+        "{:?}",
+        cluster.scheduler.blocked(ServiceId(9))
+    );
+}
+
+#[test]
+fn what_could_never_start_beside_those_always_awake_closes_no_node() {
+    let mut cluster = Cluster::new(&node(1_000));
+    cluster.configure(1, always(1, 1, 600));
+    cluster.progress_all();
+    cluster.configure(2, service(2, 500 * MIB));
+    cluster.configure(3, service(3, 50 * MIB));
+    cluster.request(2);
+    cluster.wait(ms(2_000));
+    let request = cluster.request(3);
+    cluster.progress_all();
+    assert!(
+        cluster.admitted.contains_key(&request),
+        "{:?}",
+        cluster.scheduler.blocked(ServiceId(3))
     );
 }
 
