@@ -254,6 +254,7 @@ fn on_pressure(services: &mut Services, cx: &mut Cx<'_>, node: NodeId, available
         for id in cx.shared.gate.waiting_services() {
             if let Some(service) = services.get_mut(&id) {
                 service.brown_out(cx);
+                service.finish(cx);
             }
         }
     }
@@ -277,15 +278,15 @@ fn go_on(services: &mut Services, cx: &mut Cx<'_>) {
             .shared
             .gate
             .next(now, &mut |gate, id| services.get(&id)?.wants(gate, now));
-        let (id, node) = match next {
+        let (ticket, node) = match next {
             None => break,
-            Some(Next::Stale(id)) => (id, None),
-            Some(Next::Start(id, node)) => (id, Some(node)),
+            Some(Next::Stale(ticket)) => (ticket, None),
+            Some(Next::Start(ticket, node)) => (ticket, Some(node)),
         };
-        if let Some(service) = services.get_mut(&id) {
+        if let Some(service) = services.get_mut(&ticket.service) {
             match node {
-                Some(node) => service.granted(cx, node),
-                None => service.ticket_void(cx),
+                Some(node) => service.granted(cx, &ticket, node),
+                None => service.ticket_void(cx, &ticket),
             }
             service.finish(cx);
         }

@@ -1,5 +1,6 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::mem::take;
 
 use crate::ids::{NodeId, ServiceId, TenantId};
 use crate::limits::rotation::{Head, Ticket};
@@ -12,48 +13,64 @@ const LOOKS: usize = 8;
 /// those that any node would do for.
 #[derive(Debug, Default)]
 pub(crate) struct Aside {
+    places: BTreeMap<Ticket, (TenantId, Side)>,
     lines: BTreeMap<Option<NodeId>, Line>,
+    stranded: BTreeSet<Ticket>,
     /// When to look at which line again: once at most for each.
     due: BTreeSet<(Timestamp, Option<NodeId>)>,
     retry: BTreeSet<Option<NodeId>>,
-    /// Those that no node there is could take.
-    stranded: BTreeMap<Ticket, TenantId>,
-    waiting: usize,
+}
+
+/// Where one stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// With those that wait for this node, or for any.
+    Line(Option<NodeId>),
+    /// With those that no node there is could take.
+    Stranded,
 }
 
 /// Those that the same node would do for, or any.
 #[derive(Debug, Default)]
 struct Line {
-    tickets: BTreeMap<Ticket, TenantId>,
+    tickets: BTreeSet<Ticket>,
     /// When it is looked at again, if that is known: its place in `due`.
     due: Option<Timestamp>,
 }
 
 impl Aside {
-    /// How many stand aside, stranded ones included.
+    /// How many stand aside.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting
+        self.places.len()
     }
 
-    pub(crate) fn put(&mut self, head: Head, node: Option<NodeId>) {
-        let line = self.lines.entry(node).or_default();
-        line.tickets.insert(head.ticket, head.tenant);
-        self.waiting += 1;
+    pub(crate) fn put(&mut self, head: Head, side: Side) {
+        match side {
+            Side::Line(node) => self.lines.entry(node).or_default().tickets.insert(head.ticket),
+            Side::Stranded => self.stranded.insert(head.ticket),
+        };
+        self.places.insert(head.ticket, (head.tenant, side));
     }
 
-    pub(crate) fn strand(&mut self, head: Head) {
-        self.stranded.insert(head.ticket, head.tenant);
-        self.waiting += 1;
+    /// Takes one back into the lines, or away; says whether it stood here.
+    pub(crate) fn take(&mut self, ticket: &Ticket) -> bool {
+        let Some((_, side)) = self.places.remove(ticket) else {
+            return false;
+        };
+        match side {
+            Side::Stranded => {
+                self.stranded.remove(ticket);
+            }
+            Side::Line(node) => self.leave_line(ticket, node),
+        }
+        true
     }
 
-    /// Takes one back into the lines, or away.
-    pub(crate) fn take(&mut self, ticket: &Ticket, node: Option<NodeId>) {
+    fn leave_line(&mut self, ticket: &Ticket, node: Option<NodeId>) {
         let Some(line) = self.lines.get_mut(&node) else {
             return;
         };
-        if line.tickets.remove(ticket).is_some() {
-            self.waiting -= 1;
-        }
+        line.tickets.remove(ticket);
         if line.tickets.is_empty() {
             if let Some(due) = line.due {
                 self.due.remove(&(due, node));
@@ -63,10 +80,17 @@ impl Aside {
     }
 
     /// Takes all that are stranded: something changed about nodes.
-    pub(crate) fn rescue(&mut self) -> BTreeMap<Ticket, TenantId> {
-        let stranded = core::mem::take(&mut self.stranded);
-        self.waiting -= stranded.len();
-        stranded
+    pub(crate) fn rescue(&mut self) -> Vec<Head> {
+        let heads = take(&mut self.stranded).into_iter().filter_map(|ticket| {
+            let (tenant, _) = self.places.remove(&ticket)?;
+            Some(Head { tenant, ticket })
+        });
+        heads.collect()
+    }
+
+    /// Something became free that is of no node.
+    pub(crate) fn freed_everywhere(&mut self) {
+        self.retry.extend(self.lines.keys().copied());
     }
 
     /// Something became free on a node.
@@ -118,9 +142,10 @@ impl Aside {
         while let Some(node) = self.retry.pop_first() {
             if let Some(line) = self.lines.get(&node) {
                 let first = line.tickets.iter().take(LOOKS);
-                let heads = first.map(|(ticket, tenant)| Head {
-                    tenant: *tenant,
-                    ticket: *ticket,
+                let heads = first.filter_map(|ticket| {
+                    let (tenant, _) = *self.places.get(ticket)?;
+                    let ticket = *ticket;
+                    Some(Head { tenant, ticket })
                 });
                 return Some((node, heads.collect()));
             }
@@ -130,8 +155,7 @@ impl Aside {
 
     /// Services with somebody aside, each as often as it waits.
     pub(crate) fn services(&self) -> impl Iterator<Item = ServiceId> {
-        let tickets = self.lines.values().flat_map(|line| line.tickets.keys());
-        tickets.chain(self.stranded.keys()).map(|ticket| ticket.service)
+        self.places.keys().map(|ticket| ticket.service)
     }
 }
 
@@ -151,7 +175,7 @@ mod tests {
             .collect();
         for ticket in tickets.iter().rev() {
             let (tenant, ticket) = (TenantId(0), *ticket);
-            aside.put(Head { tenant, ticket }, None);
+            aside.put(Head { tenant, ticket }, Side::Line(None));
             aside.look_at(ticket.since, None);
         }
         assert_eq!(
@@ -162,7 +186,7 @@ mod tests {
         assert_eq!(aside.next_due(), None);
         aside.look_at(Timestamp::from_millis(9), None);
         for ticket in &tickets {
-            aside.take(ticket, None);
+            aside.take(ticket);
         }
         assert_eq!((aside.waiting(), aside.next_due()), (0, None));
     }

@@ -2,6 +2,7 @@ use crate::ids::{NodeId, ServiceId, TenantId};
 use crate::limits::gate::Gate;
 use crate::limits::node::Purpose;
 use crate::limits::nodes::Spot;
+use crate::limits::rotation::Ticket;
 
 /// What a service asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,12 @@ impl Ask {
         self.bytes.saturating_sub(self.held_bytes)
     }
 
+    /// Whether it finds the same in its way as another one of its service.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let what = |ask: &Self| (ask.tenant, ask.priority, ask.purpose, ask.pinned(), ask.more());
+        what(self) == what(other)
+    }
+
     /// The only node that will do, if there is one.
     pub(super) fn pinned(&self) -> Option<NodeId> {
         match self.spot {
@@ -39,7 +46,7 @@ impl Ask {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// It is served: one start, here.
-    Start(ServiceId, NodeId),
+    Start(Ticket, NodeId),
     /// It is given up: its service wants nothing any more.
-    Stale(ServiceId),
+    Stale(Ticket),
 }

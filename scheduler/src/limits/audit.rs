@@ -62,8 +62,8 @@ impl Gate {
             "what is kept for the least is what it lacks",
         )?;
         rule(
-            tally.tickets <= u64::from(self.waiting()),
-            "who waits for a limit has a place in line",
+            tally.tickets == u64::from(self.waiting()),
+            "only who waits for a limit has a place in line",
         )
     }
 }

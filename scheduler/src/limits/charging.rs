@@ -49,6 +49,9 @@ impl Gate {
     /// A service lacks other instances that are to be awake always than before.
     pub(crate) fn reserve(&mut self, before: Lacking, after: Lacking) {
         self.reserve.change(before, after);
+        if after.total() < before.total() {
+            self.aside.freed_everywhere();
+        }
     }
 
     pub(crate) fn configure_tenant(&mut self, tenant: TenantId, config: TenantConfig, now: Timestamp) {

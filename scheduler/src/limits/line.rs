@@ -1,11 +1,12 @@
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
-use crate::ids::ServiceId;
+use crate::ids::{ServiceId, TenantId};
+use crate::limits::aside::Side;
 use crate::limits::ask::{Ask, AskOf, Next};
 use crate::limits::blocked::{Blocked, Scope};
 use crate::limits::gate::Gate;
-use crate::limits::rotation::Head;
+use crate::limits::rotation::{Head, Ticket};
 use crate::time::Timestamp;
 
 /// The least that a start costs its tenant in the rotation, in bytes.
@@ -14,12 +15,28 @@ const LEAST_COST: u64 = 16 << 20;
 /// Who waits, in which order, and who is served next.
 impl Gate {
     /// A place in line for one start.
-    pub(crate) fn wait(&mut self, ask: &Ask, now: Timestamp) {
+    pub(crate) fn wait(&mut self, ask: &Ask, now: Timestamp) -> Ticket {
         let behind = u32::from(u8::MAX - ask.priority);
         let order = now + self.config.priority_step.saturating_mul(behind);
         let ticket = self.rotation.ticket(ask.service, now, order);
-        let weight = self.tenants.weight(ask.tenant);
-        self.rotation.enqueue(ask.tenant, weight, ticket);
+        let tenant = ask.tenant;
+        self.back_in_line(Head { tenant, ticket });
+        ticket
+    }
+
+    /// Gives up a place in line.
+    pub(crate) fn leave(&mut self, tenant: TenantId, ticket: &Ticket, now: Timestamp) {
+        if !self.aside.take(ticket) {
+            self.rotation.take(tenant, ticket);
+        }
+        self.unkeep(ticket.service, now);
+    }
+
+    /// Something else is asked for at this place in line, for another tenant perhaps: who stands aside tries again.
+    pub(crate) fn ask_again(&mut self, was: TenantId, head: Head) {
+        if self.aside.take(&head.ticket) || self.rotation.take(was, &head.ticket) {
+            self.back_in_line(head);
+        }
     }
 
     /// Serves the next one in line, if anybody can be served; `ask_of` says what a service wants now, if anything.
@@ -40,22 +57,14 @@ impl Gate {
             let Some(ask) = ask_of(self, service) else {
                 self.rotation.pop();
                 self.unkeep(service, now);
-                return Some(Next::Stale(service));
+                return Some(Next::Stale(head.ticket));
             };
-            if ask.tenant != head.tenant {
-                self.rotation.pop();
-                self.back_in_line(Head {
-                    tenant: ask.tenant,
-                    ..head
-                });
-                continue;
-            }
             match self.choose(&ask, now) {
                 Ok(node) => {
                     let cost = ask.bytes.max(LEAST_COST);
                     if self.rotation.affords(cost) {
                         self.rotation.serve(cost);
-                        return Some(Next::Start(service, node));
+                        return Some(Next::Start(head.ticket, node));
                     }
                 }
                 Err(Blocked::StartRate {
@@ -79,8 +88,8 @@ impl Gate {
 
     /// Whoever is stranded tries again.
     pub(super) fn rescue(&mut self) {
-        for (ticket, tenant) in self.aside.rescue() {
-            self.back_in_line(Head { tenant, ticket });
+        for head in self.aside.rescue() {
+            self.back_in_line(head);
         }
     }
 
@@ -111,17 +120,17 @@ impl Gate {
             } if needs_bytes <= max_bytes => self.rotation.hold(),
             Blocked::StartRate { free_at, .. } => {
                 self.rotation.pop();
-                self.aside.put(head, ask.pinned());
+                self.aside.put(head, Side::Line(ask.pinned()));
                 self.aside.look_at(free_at, ask.pinned());
             }
             Blocked::Memory { .. } | Blocked::Reserved { .. } => {
                 self.rotation.pop();
-                self.aside.put(head, ask.pinned());
+                self.aside.put(head, Side::Line(ask.pinned()));
                 self.lacks_memory(head, ask, blocked, now);
             }
             _ => {
                 self.rotation.pop();
-                self.aside.strand(head);
+                self.aside.put(head, Side::Stranded);
             }
         }
     }
@@ -134,10 +143,10 @@ impl Gate {
             for head in heads {
                 let service = head.ticket.service;
                 let Some(ask) = ask_of(self, service) else {
-                    self.aside.take(&head.ticket, line);
+                    self.aside.take(&head.ticket);
                     self.unkeep(service, now);
                     again.push(line);
-                    stale = Some(Next::Stale(service));
+                    stale = Some(Next::Stale(head.ticket));
                     break 'lines;
                 };
                 let chosen = self.choose(&ask, now);
@@ -152,7 +161,7 @@ impl Gate {
                         ..
                     }) if ask.pinned() == line => self.aside.look_at(free_at, line),
                     _ => {
-                        self.aside.take(&head.ticket, line);
+                        self.aside.take(&head.ticket);
                         self.back_in_line(head);
                     }
                 }

@@ -37,3 +37,4 @@ pub(crate) use node::{Charge, Class, Purpose};
 pub(crate) use nodes::Spot;
 pub(crate) use pace::Pace;
 pub(crate) use reserve::Lacking;
+pub(crate) use rotation::{Head, Ticket};

@@ -1,5 +1,5 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use core::mem::take;
+use core::mem;
 
 use crate::ids::{ServiceId, TenantId};
 use crate::time::Timestamp;
@@ -89,10 +89,30 @@ impl Rotation {
     }
 
     /// Whose turn it is.
-    pub(crate) fn head(&self) -> Option<Head> {
-        let tenant = *self.ring.front()?;
-        let ticket = *self.lines.get(&tenant)?.tickets.first()?;
-        Some(Head { tenant, ticket })
+    pub(crate) fn head(&mut self) -> Option<Head> {
+        loop {
+            let tenant = *self.ring.front()?;
+            let first = self.lines.get(&tenant).and_then(|line| line.tickets.first());
+            if let Some(ticket) = first.copied() {
+                return Some(Head { tenant, ticket });
+            }
+            // All of its line left it.
+            self.lines.remove(&tenant);
+            self.leave_ring();
+        }
+    }
+
+    /// Takes one out of the line of a tenant; says whether it stood there.
+    pub(crate) fn take(&mut self, tenant: TenantId, ticket: &Ticket) -> bool {
+        let Some(line) = self.lines.get_mut(&tenant) else {
+            return false;
+        };
+        let stood = line.tickets.remove(ticket);
+        self.waiting -= usize::from(stood);
+        if line.tickets.is_empty() && line.held {
+            self.lines.remove(&tenant);
+        }
+        stood
     }
 
     /// Whether the first one may be served at this price now. If not, its turn is over and the next one is first.
@@ -114,7 +134,7 @@ impl Rotation {
     }
 
     fn begin_round(&mut self) {
-        self.quantum = take(&mut self.dearest);
+        self.quantum = mem::take(&mut self.dearest);
         self.passed = 0;
         for tenant in &self.ring {
             if let Some(line) = self.lines.get_mut(tenant) {

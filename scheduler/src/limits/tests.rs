@@ -82,7 +82,7 @@ impl World {
             let next = self.gate.next(self.now, &mut |_, service| {
                 wants.get(&service).map(|(ask, _)| *ask)
             });
-            let Some(Next::Start(service, node)) = next else {
+            let Some(Next::Start(Ticket { service, .. }, node)) = next else {
                 break;
             };
             let (ask, left) = wants.get_mut(&service).expect("it wants something");

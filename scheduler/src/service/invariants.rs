@@ -41,7 +41,7 @@ impl Service {
         )?;
         let is_counted = self.counts_exactly() && index.serving > 0;
         let full = self.fleet.kept() == self.config.max_instances && self.fleet.first_parked().is_none();
-        let expected = self.backoff.is_some() || self.is_probing() || self.tickets > 0 || full;
+        let expected = self.backoff.is_some() || self.is_probing() || self.line.is_some() || full;
         rule(
             waiting == 0 || index.arriving > 0 || expected || is_counted,
             "who waits is waited for",
@@ -61,7 +61,7 @@ impl Service {
             self.check_instance(instance)?;
             self.check_charge(shared, instance, tally)?;
         }
-        tally.tickets += u64::from(self.tickets);
+        tally.tickets += u64::from(self.tickets());
         tally.reserved_bytes += self.lacking.as_ref().map_or(0, |lacking| lacking.total());
         let instances = self
             .fleet

@@ -35,6 +35,7 @@ use crate::requests::Requests;
 use crate::service::prewake::Expected;
 use crate::service::scaling::Scale;
 use crate::service::troubles::Troubles;
+use crate::service::waiting::InLine;
 use crate::time::Timestamp;
 use crate::timers::TimerKey;
 
@@ -62,8 +63,8 @@ pub(crate) struct Service {
     troubles: Option<Box<Troubles>>,
     /// Of `min_instances`, those that ended and are not replaced.
     forgone: u32,
-    /// Places in line for starts that have to wait for a limit.
-    tickets: u32,
+    /// Starts that have to wait for a limit; `None` while there are none.
+    line: Option<Box<InLine>>,
     /// Where an instance ran last.
     near: Option<NodeId>,
     /// Instances that are to be awake always and are not; `None` while there are none.
@@ -96,7 +97,7 @@ impl Service {
             backoff: None,
             troubles: None,
             forgone: 0,
-            tickets: 0,
+            line: None,
             near: None,
             lacking: None,
             wait: None,
@@ -183,6 +184,7 @@ impl Service {
         self.observe_level(cx);
         self.observe_load(cx);
         self.reserve_min(cx);
+        self.stay_in_line(cx);
         self.is_gone(cx)
     }
 

@@ -1,25 +1,36 @@
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use core::time::Duration;
 
 use crate::context::Cx;
 use crate::ids::NodeId;
-use crate::limits::{Ask, Blocked, Gate, Purpose, Spot};
+use crate::limits::{Ask, Blocked, Gate, Head, Purpose, Spot, Ticket};
 use crate::reason::Reason;
 use crate::service::Service;
 use crate::time::Timestamp;
+
+/// Places in line, and what is asked for there.
+#[derive(Debug)]
+pub(crate) struct InLine {
+    tickets: BTreeSet<Ticket>,
+    ask: Ask,
+}
 
 /// Starts that have to wait for a limit.
 impl Service {
     /// Starts one more instance, or waits for its turn. Says whether it started.
     pub(super) fn start_or_wait(&mut self, cx: &mut Cx<'_>, reason: Reason) -> bool {
-        if self.tickets > 0 {
-            self.take_tickets(cx);
-            return false;
-        }
-        if self.start_any(cx, reason).is_some() {
+        if self.line.is_none() && self.start_any(cx, reason).is_some() {
             return true;
         }
         self.take_tickets(cx);
         false
+    }
+
+    /// How many places in line it has.
+    pub(super) fn tickets(&self) -> u32 {
+        let tickets = self.line.as_ref().map_or(0, |line| line.tickets.len());
+        u32::try_from(tickets).unwrap_or(u32::MAX)
     }
 
     /// As many places in line as starts are wanted.
@@ -27,10 +38,47 @@ impl Service {
         let Some(ask) = self.ask(&cx.shared.gate) else {
             return;
         };
-        for _ in self.tickets..self.starts_wanted() {
-            cx.shared.gate.wait(&ask, cx.shared.now);
-            self.tickets += 1;
+        let wanted = self.tickets()..self.starts_wanted();
+        let line = self.line.get_or_insert_with(|| {
+            let tickets = BTreeSet::new();
+            Box::new(InLine { tickets, ask })
+        });
+        for _ in wanted {
+            let ticket = cx.shared.gate.wait(&ask, cx.shared.now);
+            line.tickets.insert(ticket);
         }
+    }
+
+    /// Gives up its places in line once it wants nothing, and tries again where it is in line once it wants something
+    /// else: what was in the way may not be any more.
+    pub(super) fn stay_in_line(&mut self, cx: &mut Cx<'_>) {
+        let Some(mut line) = self.line.take() else {
+            return;
+        };
+        let (gate, now) = (&mut cx.shared.gate, cx.shared.now);
+        let was = line.ask.tenant;
+        let Some(ask) = self.wants(gate, now) else {
+            for ticket in &line.tickets {
+                gate.leave(was, ticket, now);
+            }
+            return;
+        };
+        if !ask.is_like(&line.ask) {
+            for &ticket in &line.tickets {
+                let tenant = ask.tenant;
+                gate.ask_again(was, Head { tenant, ticket });
+            }
+        }
+        line.ask = ask;
+        self.line = Some(line);
+    }
+
+    /// A place in line was served, or given up.
+    fn left_line(&mut self, ticket: &Ticket) {
+        self.line.take_if(|line| {
+            line.tickets.remove(ticket);
+            line.tickets.is_empty()
+        });
     }
 
     /// What the next start would need, wanted or not; `None` if there may be no more instances.
@@ -85,8 +133,8 @@ impl Service {
     }
 
     /// It is the service's turn: one start, on this node.
-    pub(crate) fn granted(&mut self, cx: &mut Cx<'_>, node: NodeId) {
-        self.tickets = self.tickets.saturating_sub(1);
+    pub(crate) fn granted(&mut self, cx: &mut Cx<'_>, ticket: &Ticket, node: NodeId) {
+        self.left_line(ticket);
         let wanted = self.wanted_start(cx.now());
         if let (Some(reason), Some(ask)) = (wanted, self.ask(&cx.shared.gate)) {
             self.start_on(cx, &ask, node, reason);
@@ -95,16 +143,14 @@ impl Service {
     }
 
     /// A place in line was given up, for nothing was wanted.
-    pub(crate) fn ticket_void(&mut self, cx: &mut Cx<'_>) {
-        self.tickets = self.tickets.saturating_sub(1);
+    pub(crate) fn ticket_void(&mut self, cx: &mut Cx<'_>, ticket: &Ticket) {
+        self.left_line(ticket);
         self.dispatch(cx);
     }
 
     /// What keeps a wanted start from happening.
     pub(crate) fn blocked(&self, gate: &Gate, now: Timestamp) -> Option<Blocked> {
-        if self.tickets == 0 {
-            return None;
-        }
+        self.line.as_ref()?;
         Some(gate.why(&self.wants(gate, now)?, now))
     }
 

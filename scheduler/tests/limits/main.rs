@@ -6,4 +6,5 @@ mod fairness;
 mod herd;
 mod memory;
 mod nodes;
+mod places;
 mod restarts;
