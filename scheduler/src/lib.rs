@@ -13,6 +13,7 @@ mod context;
 mod deployment;
 mod event;
 mod explain;
+mod few;
 mod fleet;
 mod ids;
 mod instance;

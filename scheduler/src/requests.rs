@@ -1,6 +1,6 @@
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 
+use crate::few::FewMap;
 use crate::ids::{ActionId, InstanceId, RequestId};
 use crate::time::Timestamp;
 
@@ -32,14 +32,14 @@ pub(crate) struct Requests(Option<Box<Open>>);
 
 #[derive(Debug, Default)]
 struct Open {
-    places: BTreeMap<RequestId, Place>,
-    queue: BTreeMap<u64, Waiter>,
+    places: FewMap<RequestId, Place>,
+    queue: FewMap<u64, Waiter>,
     next_ticket: u64,
 }
 
 impl Requests {
     pub(crate) fn place(&self, request: RequestId) -> Option<Place> {
-        self.0.as_ref()?.places.get(&request).copied()
+        self.0.as_ref()?.places.get(request)
     }
 
     pub(crate) fn waiting(&self) -> u32 {
@@ -53,8 +53,7 @@ impl Requests {
 
     /// The one that waits longest.
     pub(crate) fn front(&self) -> Option<Waiter> {
-        let open = self.0.as_ref()?;
-        open.queue.first_key_value().map(|(_, waiter)| *waiter)
+        self.0.as_ref()?.queue.first()
     }
 
     pub(crate) fn enqueue(&mut self, waiter: Waiter) {
@@ -73,33 +72,33 @@ impl Requests {
             admitted_by,
         };
         if let Some(Place::Waiting { ticket }) = open.places.insert(request, place) {
-            open.queue.remove(&ticket);
+            open.queue.remove(ticket);
         }
     }
 
     /// Forgets the request and says where it was.
     pub(crate) fn remove(&mut self, request: RequestId) -> Option<Place> {
         let open = self.0.as_mut()?;
-        let place = open.places.remove(&request)?;
+        let place = open.places.remove(request)?;
         if let Place::Waiting { ticket } = place {
-            open.queue.remove(&ticket);
+            open.queue.remove(ticket);
         }
         Some(place)
     }
 
     /// Gives back what is held on to while there are none.
     pub(crate) fn release_memory(&mut self) {
-        self.0.take_if(|open| open.places.is_empty());
+        self.0.take_if(|open| open.places.len() == 0);
     }
 
     /// Requests in flight, by id: where, and since which action.
     pub(crate) fn in_flight(&self) -> impl Iterator<Item = (RequestId, InstanceId, ActionId)> {
-        let places = self.0.iter().flat_map(|open| &open.places);
-        places.filter_map(|(request, place)| match *place {
+        let places = self.0.iter().flat_map(|open| open.places.iter());
+        places.filter_map(|(request, place)| match place {
             Place::InFlight {
                 instance,
                 admitted_by,
-            } => Some((*request, instance, admitted_by)),
+            } => Some((request, instance, admitted_by)),
             Place::Waiting { .. } => None,
         })
     }
