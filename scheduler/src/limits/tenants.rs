@@ -136,7 +136,13 @@ impl Tenants {
 
     /// It has so much more and so much less memory, and so many more and fewer instances.
     pub(crate) fn charge(&mut self, id: TenantId, bytes: (u64, u64), instances: (u32, u32), now: Timestamp) {
-        self.unrank(id);
+        if bytes.0 == bytes.1 && instances.0 == instances.1 {
+            return;
+        }
+        let moves = bytes.0 != bytes.1;
+        if moves {
+            self.unrank(id);
+        }
         let tenant = self
             .known
             .entry(id)
@@ -149,7 +155,9 @@ impl Tenants {
         if tenant.used_bytes == 0 && tenant.instances == 0 && !tenant.configured {
             self.known.remove(&id);
         }
-        self.rank(id);
+        if moves {
+            self.rank(id);
+        }
     }
 
     /// Those with more than their share of so much memory, the greediest first.

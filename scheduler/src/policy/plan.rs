@@ -109,6 +109,9 @@ impl Plan {
 
     /// Every step after one of `parts` parts of its time.
     pub(crate) fn shorten(&mut self, parts: u32) {
+        if parts == 1 {
+            return;
+        }
         for after in self.after.iter_mut().filter(|after| **after != NEVER) {
             *after /= parts;
         }
@@ -116,6 +119,9 @@ impl Plan {
 
     /// Every step so many thousandths of its time later.
     pub(crate) fn lengthen(&mut self, permille: u32) {
+        if permille == 0 {
+            return;
+        }
         for after in self.after.iter_mut().filter(|after| **after != NEVER) {
             *after = after.saturating_add((*after / 1_000).saturating_mul(permille));
         }
