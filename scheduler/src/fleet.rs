@@ -6,14 +6,14 @@ use crate::action::ParkLevel;
 use crate::ids::{InstanceId, NodeId};
 use crate::instance::{Instance, State};
 
-/// The instances of one service, with the indexes that every decision reads. They change only through
-/// [`Fleet::update`], so that the indexes are always right.
+/// The instances of one service, with what every decision reads of many. They change only through
+/// [`Fleet::update`], so that it is always right.
 ///
-/// Most services have one instance or none, and most of those sleep: they take no trees.
+/// Most services have one instance or none, and most of those sleep: they take no trees, and the one is where its
+/// service is.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     instances: Instances,
-    index: Index,
     slots: Slots,
 }
 
@@ -35,13 +35,14 @@ impl Slots {
 
 #[derive(Debug)]
 enum Instances {
-    UpToOne(Option<Box<Instance>>),
+    UpToOne(Option<Instance>),
     Many(Box<Many>),
 }
 
 #[derive(Debug, Default)]
 struct Many {
     by_id: BTreeMap<InstanceId, Box<Instance>>,
+    index: Index,
     ranks: Ranks,
 }
 
@@ -57,7 +58,7 @@ struct Ranks {
 }
 
 /// How many instances do what.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Index {
     /// Running, not draining.
     pub(crate) serving: u32,
@@ -136,7 +137,7 @@ impl Index {
 impl Instances {
     fn iter(&self) -> impl Iterator<Item = &Instance> {
         let (one, many) = match self {
-            Self::UpToOne(one) => (one.as_deref(), None),
+            Self::UpToOne(one) => (one.as_ref(), None),
             Self::Many(many) => (None, Some(many.by_id.values().map(Box::as_ref))),
         };
         one.into_iter().chain(many.into_iter().flatten())
@@ -154,13 +155,21 @@ impl Fleet {
     pub(crate) fn new(slots: Slots) -> Self {
         Self {
             instances: Instances::UpToOne(None),
-            index: Index::default(),
             slots,
         }
     }
 
-    pub(crate) fn index(&self) -> &Index {
-        &self.index
+    pub(crate) fn index(&self) -> Index {
+        match &self.instances {
+            Instances::UpToOne(one) => {
+                let mut index = Index::default();
+                if let Some(instance) = one {
+                    index.count(instance, |count| *count += 1);
+                }
+                index
+            }
+            Instances::Many(many) => many.index,
+        }
     }
 
     /// The indexes as they follow from the instances.
@@ -176,11 +185,10 @@ impl Fleet {
     /// Whether the indexes are as they follow from the instances.
     pub(crate) fn is_consistent(&self) -> bool {
         let (index, ranks) = self.derive();
-        let ranked = match &self.instances {
+        match &self.instances {
             Instances::UpToOne(_) => true,
-            Instances::Many(many) => many.ranks == ranks,
-        };
-        ranked && index == self.index
+            Instances::Many(many) => many.ranks == ranks && many.index == index,
+        }
     }
 
     pub(crate) fn set_slots(&mut self, slots: Slots) {
@@ -211,14 +219,12 @@ impl Fleet {
 
     pub(crate) fn find(&self, id: InstanceId) -> Option<&Instance> {
         match &self.instances {
-            Instances::UpToOne(one) => one.as_deref().filter(|instance| instance.id == id),
+            Instances::UpToOne(one) => one.as_ref().filter(|instance| instance.id == id),
             Instances::Many(many) => many.by_id.get(&id).map(Box::as_ref),
         }
     }
 
     pub(crate) fn insert(&mut self, instance: Instance) {
-        self.index.count(&instance, |count| *count += 1);
-        let instance = Box::new(instance);
         match &mut self.instances {
             Instances::UpToOne(slot @ None) => *slot = Some(instance),
             Instances::UpToOne(Some(_)) => {
@@ -234,16 +240,15 @@ impl Fleet {
         }
     }
 
-    pub(crate) fn remove(&mut self, id: InstanceId) -> Option<Box<Instance>> {
+    pub(crate) fn remove(&mut self, id: InstanceId) -> Option<Instance> {
         let instance = match &mut self.instances {
             Instances::UpToOne(one) => one.take_if(|instance| instance.id == id)?,
             Instances::Many(many) => many.remove(id, self.slots)?,
         };
-        self.index.count(&instance, |count| *count -= 1);
         if let Instances::Many(many) = &mut self.instances
             && many.by_id.len() == 1
         {
-            let last = many.by_id.pop_first().map(|(_, last)| last);
+            let last = many.by_id.pop_first().map(|(_, last)| *last);
             self.instances = Instances::UpToOne(last);
         }
         Some(instance)
@@ -251,21 +256,19 @@ impl Fleet {
 
     /// Changes one instance and keeps the indexes right.
     pub(crate) fn update<R>(&mut self, id: InstanceId, change: impl FnOnce(&mut Instance) -> R) -> Option<R> {
-        let (instance, ranks) = match &mut self.instances {
-            Instances::UpToOne(one) => (one.as_mut().filter(|instance| instance.id == id)?, None),
-            Instances::Many(many) => (many.by_id.get_mut(&id)?, Some(&mut many.ranks)),
-        };
-        self.index.count(instance, |count| *count -= 1);
-        let result = match ranks {
-            None => change(instance),
-            Some(ranks) => {
-                ranks.remove(instance, self.slots);
-                let result = change(instance);
-                ranks.add(instance, self.slots);
-                result
+        let many = match &mut self.instances {
+            Instances::UpToOne(one) => {
+                let instance = one.as_mut().filter(|instance| instance.id == id)?;
+                return Some(change(instance));
             }
+            Instances::Many(many) => many,
         };
-        self.index.count(instance, |count| *count += 1);
+        let instance = many.by_id.get_mut(&id)?;
+        many.index.count(instance, |count| *count -= 1);
+        many.ranks.remove(instance, self.slots);
+        let result = change(instance);
+        many.ranks.add(instance, self.slots);
+        many.index.count(instance, |count| *count += 1);
         Some(result)
     }
 
@@ -293,33 +296,37 @@ impl Fleet {
         first: impl FnOnce(&Ranks) -> Option<InstanceId>,
     ) -> Option<InstanceId> {
         match &self.instances {
-            Instances::UpToOne(one) => one.as_deref().filter(|one| is(one)).map(|one| one.id),
+            Instances::UpToOne(one) => one.as_ref().filter(|one| is(one)).map(|one| one.id),
             Instances::Many(many) => first(&many.ranks),
         }
     }
 
     /// Instances that count against the most there may be: all but those being stopped or to be stopped.
     pub(crate) fn kept(&self) -> u32 {
-        let all = u32::try_from(self.instances.len()).unwrap_or(u32::MAX);
-        all.saturating_sub(self.index.stopping)
-            .saturating_sub(self.index.draining)
+        let (all, index) = (
+            u32::try_from(self.instances.len()).unwrap_or(u32::MAX),
+            self.index(),
+        );
+        all.saturating_sub(index.stopping).saturating_sub(index.draining)
     }
 
     /// Requests for which the instances on their way have room.
     pub(crate) fn arriving_slots(&self) -> u64 {
-        u64::from(self.index.arriving) * u64::from(self.slots.hard)
+        u64::from(self.index().arriving) * u64::from(self.slots.hard)
     }
 }
 
 impl Many {
-    fn insert(&mut self, instance: Box<Instance>, slots: Slots) {
+    fn insert(&mut self, instance: Instance, slots: Slots) {
+        self.index.count(&instance, |count| *count += 1);
         self.ranks.add(&instance, slots);
-        self.by_id.insert(instance.id, instance);
+        self.by_id.insert(instance.id, Box::new(instance));
     }
 
-    fn remove(&mut self, id: InstanceId, slots: Slots) -> Option<Box<Instance>> {
+    fn remove(&mut self, id: InstanceId, slots: Slots) -> Option<Instance> {
         let instance = self.by_id.remove(&id)?;
+        self.index.count(&instance, |count| *count -= 1);
         self.ranks.remove(&instance, slots);
-        Some(instance)
+        Some(*instance)
     }
 }

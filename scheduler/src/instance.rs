@@ -9,6 +9,7 @@ use crate::ladder::Rung;
 use crate::limits::Charge;
 use crate::policy::Plan;
 use crate::time::Timestamp;
+use crate::timers::Timer;
 
 /// What an instance does, as its owner and a dashboard see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +87,7 @@ pub(crate) struct Instance {
     pub(crate) in_flight: u32,
     /// Takes nothing new and is stopped once idle.
     pub(crate) draining: bool,
-    pub(crate) timer: Option<Timestamp>,
+    pub(crate) timer: Option<Timer>,
     /// Set while it is idle and may sleep, or sleeps and may sleep deeper.
     pub(crate) descent: Option<Box<Descent>>,
     /// What it is charged for on its node.

@@ -25,6 +25,7 @@ mod log;
 mod policy;
 mod problem;
 mod reason;
+mod registry;
 mod requests;
 mod scale;
 mod scheduler;

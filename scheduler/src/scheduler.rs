@@ -1,5 +1,3 @@
-use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -14,6 +12,7 @@ use crate::limits::{Blocked, BrownOut, LimitsConfig, Next, NodeView, Pace, Sleep
 use crate::log::{Decision, Log};
 use crate::policy::{Cooldown, Policy};
 use crate::reason::Reason;
+use crate::registry::Registry;
 use crate::service::Service;
 use crate::time::Timestamp;
 use crate::why_not::WhyNot;
@@ -66,7 +65,7 @@ impl<P: Policy> Scheduler<P> {
         let log = Log::new(settings.log_len);
         let shared = Shared::new(settings.first_instance, log, &settings.limits);
         Self {
-            services: BTreeMap::new(),
+            services: Registry::default(),
             shared,
             policy,
         }
@@ -98,7 +97,7 @@ impl<P: Policy> Scheduler<P> {
     /// Why the service is as it is, at the time of the last event; `None` if there is no such service.
     pub fn why(&self, service: ServiceId) -> Option<Explanation> {
         self.services
-            .get(&service)
+            .get(service)
             .map(|known| known.explain(&self.shared.gate, self.shared.now))
     }
 
@@ -106,7 +105,7 @@ impl<P: Policy> Scheduler<P> {
     /// there is no such service.
     pub fn why_not(&self, service: ServiceId) -> Option<WhyNot> {
         self.services
-            .get(&service)
+            .get(service)
             .map(|known| known.why_not(&self.shared.gate, self.shared.now))
     }
 
@@ -117,7 +116,7 @@ impl<P: Policy> Scheduler<P> {
 
     /// The services there are, by id; removed ones until their last instance is gone.
     pub fn services(&self) -> impl Iterator<Item = ServiceId> {
-        self.services.keys().copied()
+        self.services.iter().map(|(id, _)| id)
     }
 
     /// Events that fitted nothing since the start: duplicates and those that came too late.
@@ -127,7 +126,7 @@ impl<P: Policy> Scheduler<P> {
 
     /// The limit that keeps a start from happening that the service waits for; `None` while it waits for none.
     pub fn blocked(&self, service: ServiceId) -> Option<Blocked> {
-        let known = self.services.get(&service)?;
+        let known = self.services.get(service)?;
         known.blocked(&self.shared.gate, self.shared.now)
     }
 
@@ -152,7 +151,7 @@ impl<P: Policy> Scheduler<P> {
     /// The first rule found broken.
     pub fn check_invariants(&self) -> Result<(), Violation> {
         let (mut armed, mut tally) = (0, Tally::default());
-        for service in self.services.values() {
+        for (_, service) in self.services.iter() {
             armed += service.check(&self.shared, &mut tally)?;
         }
         armed += usize::from(self.shared.gate.alarm.is_some());
@@ -165,20 +164,21 @@ impl<P: Policy> Scheduler<P> {
     }
 }
 
-type Services = BTreeMap<ServiceId, Box<Service>>;
+type Services = Registry<Service>;
 
 /// Something happened to one service.
 fn on_event(services: &mut Services, cx: &mut Cx<'_>, id: ServiceId, event: Event) {
-    if let Event::ServiceConfigured { config, .. } = &event {
-        services
-            .entry(id)
-            .or_insert_with(|| Box::new(Service::new(id, config.clone())));
-    }
-    match services.get_mut(&id) {
+    let service = match &event {
+        Event::ServiceConfigured { config, .. } => {
+            Some(services.get_or_insert(id, |slot| Service::new(id, slot, config.clone())))
+        }
+        _ => services.get_mut(id),
+    };
+    match service {
         None => refuse(cx, &event),
         Some(service) => {
             if service.on_event(cx, event) {
-                services.remove(&id);
+                services.remove(id);
             }
         }
     }
@@ -220,15 +220,15 @@ fn on_tick(services: &mut Services, cx: &mut Cx<'_>) {
     let pace = cx.shared.take_pace();
     cx.shared.gate.set_pace(pace);
     while let Some(key) = cx.shared.timers.pop_due(cx.now()) {
-        let Some(id) = key.service() else {
+        let Some((id, slot)) = key.service() else {
             cx.shared.gate.alarm = None;
             continue;
         };
         let gone = services
-            .get_mut(&id)
+            .at_mut(slot)
             .is_some_and(|service| service.on_timer(cx, key));
         if gone {
-            services.remove(&id);
+            services.remove(id);
         }
     }
     cx.shared.gate.set_pace(Pace::KeepsUp);
@@ -252,7 +252,7 @@ fn on_pressure(services: &mut Services, cx: &mut Cx<'_>, node: NodeId, available
     }
     if before < BrownOut::Shed && after == BrownOut::Shed {
         for id in cx.shared.gate.waiting_services() {
-            if let Some(service) = services.get_mut(&id) {
+            if let Some(service) = services.get_mut(id) {
                 service.brown_out(cx);
                 service.finish(cx);
             }
@@ -261,10 +261,14 @@ fn on_pressure(services: &mut Services, cx: &mut Cx<'_>, node: NodeId, available
 }
 
 fn for_all(services: &mut Services, cx: &mut Cx<'_>, mut act: impl FnMut(&mut Service, &mut Cx<'_>)) {
-    services.retain(|_, service| {
-        act(service, cx);
-        !service.finish(cx)
-    });
+    for id in services.iter().map(|(id, _)| id).collect::<Vec<_>>() {
+        if let Some(service) = services.get_mut(id) {
+            act(service, cx);
+            if service.finish(cx) {
+                services.remove(id);
+            }
+        }
+    }
 }
 
 /// Whoever waited for something that is there now goes on; what is too much in RAM leaves it.
@@ -277,13 +281,13 @@ fn go_on(services: &mut Services, cx: &mut Cx<'_>) {
         let next = cx
             .shared
             .gate
-            .next(now, &mut |gate, id| services.get(&id)?.wants(gate, now));
+            .next(now, &mut |gate, id| services.get(id)?.wants(gate, now));
         let (ticket, node) = match next {
             None => break,
             Some(Next::Stale(ticket)) => (ticket, None),
             Some(Next::Start(ticket, node)) => (ticket, Some(node)),
         };
-        if let Some(service) = services.get_mut(&ticket.service) {
+        if let Some(service) = services.get_mut(ticket.service) {
             match node {
                 Some(node) => service.granted(cx, &ticket, node),
                 None => service.ticket_void(cx, &ticket),
@@ -293,13 +297,13 @@ fn go_on(services: &mut Services, cx: &mut Cx<'_>) {
     }
     loop {
         let may = &mut |sleeper: Sleeper| {
-            let service = services.get(&sleeper.service);
+            let service = services.get(sleeper.service);
             service.is_some_and(|service| service.may_evict(sleeper.instance, now))
         };
         let Some(victim) = cx.shared.gate.next_victim(now, may) else {
             break;
         };
-        if let Some(service) = services.get_mut(&victim.service) {
+        if let Some(service) = services.get_mut(victim.service) {
             service.evict(cx, victim.instance);
         }
     }

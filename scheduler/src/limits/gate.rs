@@ -14,6 +14,7 @@ use crate::limits::reserve::Reserve;
 use crate::limits::rotation::Rotation;
 use crate::limits::tenants::Tenants;
 use crate::time::Timestamp;
+use crate::timers::Timer;
 
 /// Node 0 is there from the beginning.
 const FIRST_NODE: NodeId = NodeId(0);
@@ -44,7 +45,7 @@ pub(crate) struct Gate {
     pub(super) starts_at: Option<Timestamp>,
     pub(super) evict_at: Option<Timestamp>,
     /// When all that was due is to be looked at again; the slot of the timer.
-    pub(crate) alarm: Option<Timestamp>,
+    pub(crate) alarm: Option<Timer>,
 }
 
 impl Gate {

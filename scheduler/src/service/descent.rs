@@ -9,7 +9,6 @@ use crate::policy::Idle;
 use crate::reason::Reason;
 use crate::service::Service;
 use crate::time::Timestamp;
-use crate::timers::TimerKey;
 
 /// Down the ladder, rung by rung, as the policy planned it.
 impl Service {
@@ -60,7 +59,7 @@ impl Service {
         state: State,
         descent: Option<Box<Descent>>,
     ) {
-        let key = TimerKey::Instance(self.id, id);
+        let key = self.key_of(id);
         self.cancel_park(cx, id);
         self.fleet.update(id, |instance| {
             instance.state = state;
@@ -115,7 +114,7 @@ impl Service {
     }
 
     pub(super) fn park(&mut self, cx: &mut Cx<'_>, id: InstanceId, level: ParkLevel, reason: Reason) {
-        let key = TimerKey::Instance(self.id, id);
+        let key = self.key_of(id);
         let Some(epoch) = self.fleet.update(id, |instance| {
             instance.booked_bytes = None;
             cx.shared.timers.set(key, &mut instance.timer, None);
@@ -156,7 +155,7 @@ impl Service {
 
     /// Keeps an idle instance awake until then.
     pub(super) fn hold(&mut self, cx: &mut Cx<'_>, id: InstanceId, until: Timestamp) {
-        let key = TimerKey::Instance(self.id, id);
+        let key = self.key_of(id);
         self.fleet.update(id, |instance| {
             let Some(descent) = &mut instance.descent else {
                 return;

@@ -27,12 +27,12 @@ impl Service {
             .map(|waiter| waiter.since + self.config.queue.max_wait);
         cx.shared
             .timers
-            .set(TimerKey::Wait(self.id), &mut self.wait, wait);
+            .set(self.key(TimerKey::Wait), &mut self.wait, wait);
     }
 
     /// Why one more instance should run, if one should.
     pub(super) fn wanted_start(&self, now: Timestamp) -> Option<Reason> {
-        if self.standing == Standing::Removed || self.backoff.is_some_and(|until| until > now) {
+        if self.standing == Standing::Removed || self.backoff.is_some_and(|until| until.at > now) {
             return None;
         }
         if self.is_probing() {
@@ -171,7 +171,7 @@ impl Service {
     }
 
     fn start(&mut self, cx: &mut Cx<'_>, id: InstanceId, kind: StartKind, ask: &Ask, reason: Reason) {
-        let key = TimerKey::Instance(self.id, id);
+        let key = self.key_of(id);
         let deadline = cx.now() + self.config.start.timeout;
         let Some((epoch, node, from)) = self.fleet.update(id, |instance| {
             let from = match instance.state {

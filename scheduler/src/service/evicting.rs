@@ -10,7 +10,6 @@ use crate::limits::BrownOut;
 use crate::reason::Reason;
 use crate::service::Service;
 use crate::time::Timestamp;
-use crate::timers::TimerKey;
 
 /// By how much idle instances fall asleep earlier where memory is short.
 const SHORTER: u32 = 4;
@@ -29,7 +28,7 @@ impl Service {
                 }
             )
         });
-        sleeps && self.prewake.is_none_or(|at| at > now + restore)
+        sleeps && self.prewake.is_none_or(|prewake| prewake.at > now + restore)
     }
 
     /// Moves an instance that sleeps in RAM to disk.
@@ -60,7 +59,7 @@ impl Service {
         if at <= now {
             return true;
         }
-        let key = TimerKey::Instance(self.id, id);
+        let key = self.key_of(id);
         self.fleet.update(id, |instance| {
             instance.booked_bytes = NonZeroU64::new(bytes.max(1));
             cx.shared.timers.set(key, &mut instance.timer, Some(at));
@@ -113,7 +112,7 @@ impl Service {
     /// Memory became short on a node: what is idle there falls asleep earlier.
     pub(crate) fn hurry_all(&mut self, cx: &mut Cx<'_>, node: NodeId) {
         for id in self.fleet.on(node).collect::<Vec<_>>() {
-            let key = TimerKey::Instance(self.id, id);
+            let key = self.key_of(id);
             self.fleet.update(id, |instance| {
                 let idle = instance.idle_since().is_some();
                 if let Some(descent) = instance.descent.as_mut().filter(|_| idle) {

@@ -1,4 +1,3 @@
-use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
@@ -8,7 +7,6 @@ use crate::ids::InstanceId;
 use crate::instance::{Instance, State};
 use crate::reason::Reason;
 use crate::service::Service;
-use crate::timers::TimerKey;
 
 /// Instances that end, asked or not, and what the service does about it.
 impl Service {
@@ -29,13 +27,13 @@ impl Service {
     }
 
     /// Forgets the instance with all that it had.
-    pub(super) fn forget(&mut self, cx: &mut Cx<'_>, id: InstanceId) -> Option<Box<Instance>> {
+    pub(super) fn forget(&mut self, cx: &mut Cx<'_>, id: InstanceId) -> Option<Instance> {
         self.cancel_park(cx, id);
         self.set_charge(cx, id, None);
         self.forget_try(id);
         self.lose_in_flight(&[id]);
         let mut instance = self.fleet.remove(id)?;
-        let key = TimerKey::Instance(self.id, id);
+        let key = self.key_of(id);
         cx.shared.timers.set(key, &mut instance.timer, None);
         Some(instance)
     }

@@ -4,7 +4,6 @@ use crate::instance::State;
 use crate::limits::Pace;
 use crate::reason::Reason;
 use crate::service::Service;
-use crate::timers::TimerKey;
 
 /// Answers of instances, and their timers.
 impl Service {
@@ -61,7 +60,7 @@ impl Service {
         match state {
             // Its answer may be on the way, behind what the owner does first now.
             State::Starting { .. } if cx.shared.gate.pace() == Pace::CatchesUp => {
-                let key = TimerKey::Instance(self.id, id);
+                let key = self.key_of(id);
                 let deadline = cx.now() + self.config.start.timeout;
                 self.fleet.update(id, |instance| {
                     cx.shared.timers.set(key, &mut instance.timer, Some(deadline));

@@ -63,22 +63,22 @@ impl Service {
         }
         tally.tickets += u64::from(self.tickets());
         tally.reserved_bytes += self.lacking.as_ref().map_or(0, |lacking| lacking.total());
-        let instances = self
-            .fleet
-            .iter()
-            .map(|i| (TimerKey::Instance(self.id, i.id), i.timer));
+        let instances = self.fleet.iter().map(|i| (self.key_of(i.id), i.timer));
         let own = [
-            (TimerKey::Backoff(self.id), self.backoff),
-            (TimerKey::Prewake(self.id), self.prewake),
+            (self.key(TimerKey::Backoff), self.backoff),
+            (self.key(TimerKey::Prewake), self.prewake),
             (
-                TimerKey::Scale(self.id),
+                self.key(TimerKey::Scale),
                 self.scale.as_ref().and_then(|scale| scale.tick),
             ),
-            (TimerKey::Wait(self.id), self.wait),
+            (self.key(TimerKey::Wait), self.wait),
         ];
         let mut armed = 0;
-        for (key, at) in instances.chain(own).filter_map(|(key, at)| Some((key, at?))) {
-            rule(shared.timers.contains(key, at), "a remembered timer is armed")?;
+        for (key, timer) in instances
+            .chain(own)
+            .filter_map(|(key, timer)| Some((key, timer?)))
+        {
+            rule(shared.timers.is_armed(key, timer), "a remembered timer is armed")?;
             armed += 1;
         }
         Ok(armed)

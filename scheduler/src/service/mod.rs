@@ -26,18 +26,18 @@ use crate::context::Cx;
 use crate::event::Event;
 use crate::explain::Counters;
 use crate::fleet::Fleet;
-use crate::ids::{ActionId, NodeId, ServiceId};
+use crate::ids::{ActionId, InstanceId, NodeId, ServiceId};
 use crate::instance::Activity;
 use crate::limits::Lacking;
 use crate::log::Decision;
 use crate::reason::Reason;
+use crate::registry::Slot;
 use crate::requests::Requests;
 use crate::service::prewake::Expected;
 use crate::service::scaling::Scale;
 use crate::service::troubles::Troubles;
 use crate::service::waiting::InLine;
-use crate::time::Timestamp;
-use crate::timers::TimerKey;
+use crate::timers::{Timer, TimerKey};
 
 /// Whether a service takes requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub(crate) enum Standing {
 #[derive(Debug)]
 pub(crate) struct Service {
     id: ServiceId,
+    /// Where it is, for its timers.
+    slot: Slot,
     config: ValidConfig,
     standing: Standing,
     fleet: Fleet,
@@ -58,7 +60,7 @@ pub(crate) struct Service {
     /// Failed starts and deaths since something last worked.
     failures: u32,
     /// No start before; the slot of its timer.
-    backoff: Option<Timestamp>,
+    backoff: Option<Timer>,
     /// Ways to start that failed lately; `None` while there are none.
     troubles: Option<Box<Troubles>>,
     /// Of `min_instances`, those that ended and are not replaced.
@@ -70,13 +72,13 @@ pub(crate) struct Service {
     /// Instances that are to be awake always and are not; `None` while there are none.
     lacking: Option<Box<Lacking>>,
     /// When the first in the queue has waited long enough; the slot of its timer.
-    wait: Option<Timestamp>,
+    wait: Option<Timer>,
     /// Instances needed, as the policy was last told.
     level: u32,
     /// Who is expected.
     expected: Option<Box<Expected>>,
     /// When an instance is to be awake for them; the slot of the timer.
-    prewake: Option<Timestamp>,
+    prewake: Option<Timer>,
     /// What is remembered for scaling beyond what requests need; `None` where nothing is.
     scale: Option<Box<Scale>>,
     counters: Counters,
@@ -85,10 +87,11 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) fn new(id: ServiceId, config: ValidConfig) -> Self {
+    pub(crate) fn new(id: ServiceId, slot: Slot, config: ValidConfig) -> Self {
         let scale = Scale::initial(config.scale.initial_instances);
         Self {
             id,
+            slot,
             fleet: Fleet::new(config.slots()),
             config,
             standing: Standing::Offered,
@@ -169,11 +172,11 @@ impl Service {
     /// Does what is due; says whether nothing is left of the service.
     pub(crate) fn on_timer(&mut self, cx: &mut Cx<'_>, key: TimerKey) -> bool {
         match key {
-            TimerKey::Instance(_, instance) => self.instance_timer(cx, instance),
-            TimerKey::Backoff(_) => self.backoff_ended(cx),
-            TimerKey::Prewake(_) => self.prewake_due(cx),
-            TimerKey::Scale(_) => self.scale_tick(cx),
-            TimerKey::Wait(_) => self.wait_ended(cx),
+            TimerKey::Instance(.., instance) => self.instance_timer(cx, instance),
+            TimerKey::Backoff(..) => self.backoff_ended(cx),
+            TimerKey::Prewake(..) => self.prewake_due(cx),
+            TimerKey::Scale(..) => self.scale_tick(cx),
+            TimerKey::Wait(..) => self.wait_ended(cx),
             TimerKey::Gate => {}
         }
         self.finish(cx)
@@ -197,9 +200,19 @@ impl Service {
             cx.policy.forget(self.id);
             cx.shared
                 .timers
-                .set(TimerKey::Backoff(self.id), &mut self.backoff, None);
+                .set(self.key(TimerKey::Backoff), &mut self.backoff, None);
         }
         gone
+    }
+
+    /// Names a timer of the service.
+    fn key(&self, timer: fn(ServiceId, Slot) -> TimerKey) -> TimerKey {
+        timer(self.id, self.slot)
+    }
+
+    /// Names the timer of an instance.
+    fn key_of(&self, instance: InstanceId) -> TimerKey {
+        TimerKey::Instance(self.id, self.slot, instance)
     }
 
     fn emit(&mut self, cx: &mut Cx<'_>, command: Command, reason: Reason) -> ActionId {

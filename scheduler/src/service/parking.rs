@@ -7,7 +7,6 @@ use crate::instance::{Instance, State};
 use crate::reason::Reason;
 use crate::service::{Service, Standing};
 use crate::time::Timestamp;
-use crate::timers::TimerKey;
 
 /// An owner that refuses to park again and again is asked no less often, unless the keep-awake time is longer.
 const MOST_BACKOFF: Duration = Duration::from_secs(1);
@@ -145,7 +144,7 @@ impl Service {
     }
 
     pub(super) fn stop(&mut self, cx: &mut Cx<'_>, id: InstanceId, reason: Reason) {
-        let key = TimerKey::Instance(self.id, id);
+        let key = self.key_of(id);
         self.cancel_park(cx, id);
         let Some(epoch) = self.fleet.update(id, |instance| {
             instance.state = State::Stopping;

@@ -36,7 +36,7 @@ impl Service {
         });
         cx.shared
             .timers
-            .set(TimerKey::Prewake(self.id), &mut self.prewake, at);
+            .set(self.key(TimerKey::Prewake), &mut self.prewake, at);
     }
 
     /// It is time to have an instance awake: one that is idle is kept awake, or one is started.
@@ -50,7 +50,7 @@ impl Service {
             return self.hold(cx, idle, at + hold);
         }
         let index = self.fleet.index();
-        let paused = self.backoff.is_some_and(|until| until > cx.now());
+        let paused = self.backoff.is_some_and(|until| until.at > cx.now());
         let idle = index.arriving + index.parking == 0 && self.standing == Standing::Offered;
         if !idle || paused || self.is_browned_out(cx) {
             return;

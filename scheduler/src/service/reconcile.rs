@@ -9,7 +9,6 @@ use crate::inventory::{InstanceReport, Inventory};
 use crate::reason::Reason;
 use crate::requests::Place;
 use crate::service::Service;
-use crate::timers::TimerKey;
 
 /// Lost notifications and lost commands, both ways, are repaired from what is really there.
 ///
@@ -74,7 +73,7 @@ impl Service {
 
     /// The owner parked a running instance by itself. What was in flight there did not end well.
     fn fell_asleep(&mut self, cx: &mut Cx<'_>, id: InstanceId) {
-        let key = TimerKey::Instance(self.id, id);
+        let key = self.key_of(id);
         self.lose_in_flight(&[id]);
         self.fleet.update(id, |instance| {
             instance.descent = None;
@@ -143,11 +142,9 @@ impl Service {
         }
         if let State::Starting { .. } = state {
             let deadline = cx.now() + self.config.start.timeout;
-            cx.shared.timers.set(
-                TimerKey::Instance(self.id, id),
-                &mut instance.timer,
-                Some(deadline),
-            );
+            cx.shared
+                .timers
+                .set(self.key_of(id), &mut instance.timer, Some(deadline));
         }
         self.fleet.insert(instance);
         self.recharge(cx, id);

@@ -10,14 +10,14 @@ use crate::reason::Reason;
 use crate::scale::{Awake, Count, CountBasis, CountRole, FlapGuard, Milli, ScaleMode, Scaler};
 use crate::service::Service;
 use crate::time::Timestamp;
-use crate::timers::TimerKey;
+use crate::timers::{Timer, TimerKey};
 
 /// What a service remembers whose count is more than what its requests need.
 #[derive(Debug, Default)]
 pub(crate) struct Scale {
     pub(super) scaler: Option<Scaler>,
     /// The next tick, while anything is awake; the slot of its timer.
-    pub(super) tick: Option<Timestamp>,
+    pub(super) tick: Option<Timer>,
     /// Instances that are to be awake until so many were once.
     initial: u32,
     /// How long that is waited for.
@@ -55,7 +55,7 @@ impl Service {
 
     /// When the count is computed next.
     pub(super) fn next_count(&self) -> Option<Timestamp> {
-        self.scale.as_ref()?.tick
+        self.scale.as_ref()?.tick.map(|tick| tick.at)
     }
 
     /// Whether requests wait for the count to rise instead of starting instances.
@@ -94,19 +94,19 @@ impl Service {
             scale.scaler = Scaler::new(&config.mode, cx.now());
             cx.shared
                 .timers
-                .set(TimerKey::Scale(self.id), &mut scale.tick, None);
+                .set(self.key(TimerKey::Scale), &mut scale.tick, None);
         }
         if let (Some(tick), Some(interval)) = (scale.tick, config.mode.interval()) {
-            let tick = Some(tick.min(cx.now() + interval));
+            let tick = Some(tick.at.min(cx.now() + interval));
             cx.shared
                 .timers
-                .set(TimerKey::Scale(self.id), &mut scale.tick, tick);
+                .set(self.key(TimerKey::Scale), &mut scale.tick, tick);
         }
         if scale.scaler.is_none() {
             let until = (scale.initial > 0).then_some(initial_until);
             cx.shared
                 .timers
-                .set(TimerKey::Scale(self.id), &mut scale.tick, until);
+                .set(self.key(TimerKey::Scale), &mut scale.tick, until);
         }
         let is_used = scale.scaler.is_some() || scale.initial > 0 || config.flapping.is_some();
         self.scale = is_used.then_some(scale);
@@ -117,20 +117,20 @@ impl Service {
         if let Some(mut scale) = self.scale.take() {
             cx.shared
                 .timers
-                .set(TimerKey::Scale(self.id), &mut scale.tick, None);
+                .set(self.key(TimerKey::Scale), &mut scale.tick, None);
         }
     }
 
     /// Tells the scaler what the last event changed. It ticks only while something is awake or wanted.
     pub(super) fn observe_load(&mut self, cx: &mut Cx<'_>) {
         self.watch_initial(cx);
+        let key = self.key(TimerKey::Scale);
         let Some(scale) = &mut self.scale else { return };
         let (index, waiting, now) = (self.fleet.index(), self.requests.waiting(), cx.now());
         let Some(scaler) = &mut scale.scaler else { return };
         let in_system = u64::try_from(self.requests.len()).unwrap_or(u64::MAX);
         let awake = index.serving + index.arriving;
         let is_active = awake + index.parking + waiting > 0 || scaler.count().desired > 0;
-        let key = TimerKey::Scale(self.id);
         match (is_active, scale.tick, self.config.scale.mode.interval()) {
             (true, None, Some(interval)) => {
                 let counts = match self.config.scale.role {
@@ -152,14 +152,13 @@ impl Service {
     /// Once so many instances run as there were to be at first, or did not come in time, they may fall asleep.
     fn watch_initial(&mut self, cx: &mut Cx<'_>) {
         let serving = self.fleet.index().serving;
+        let key = self.key(TimerKey::Scale);
         let Some(scale) = &mut self.scale else { return };
         let is_late = scale.initial_until.is_some_and(|until| until <= cx.now());
         if scale.initial > 0 && (serving >= scale.initial || is_late) {
             scale.initial = 0;
             if scale.scaler.is_none() {
-                cx.shared
-                    .timers
-                    .set(TimerKey::Scale(self.id), &mut scale.tick, None);
+                cx.shared.timers.set(key, &mut scale.tick, None);
             }
             self.release_held(cx);
         }
@@ -174,6 +173,7 @@ impl Service {
         }
         self.watch_initial(cx);
         let bounds = (self.min_awake(), self.config.max_instances);
+        let key = self.key(TimerKey::Scale);
         let Some(scale) = &mut self.scale else { return };
         let Some(scaler) = &mut scale.scaler else { return };
         let serves =
@@ -183,9 +183,7 @@ impl Service {
         let has_changed = scaler.tick(&self.config.scale, now, awake, bounds);
         if let Some(interval) = self.config.scale.mode.interval() {
             let next = Some(now + interval);
-            cx.shared
-                .timers
-                .set(TimerKey::Scale(self.id), &mut scale.tick, next);
+            cx.shared.timers.set(key, &mut scale.tick, next);
         }
         if has_changed {
             self.release_held(cx);

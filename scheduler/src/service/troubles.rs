@@ -117,7 +117,7 @@ impl Service {
         self.failures = self.failures.saturating_add(1);
         let pause = lengthened(self.config.start.backoff(self.failures), cx);
         let until = cx.now() + pause;
-        let key = TimerKey::Backoff(self.id);
+        let key = self.key(TimerKey::Backoff);
         cx.shared.timers.set(key, &mut self.backoff, Some(until));
         pause
     }

@@ -33,7 +33,7 @@ impl Service {
         if self.standing == Standing::Removed {
             return NoStart::Removed;
         }
-        if let Some(until) = self.backoff.filter(|until| *until > at) {
+        if let Some(until) = self.backoff.map(|until| until.at).filter(|until| *until > at) {
             return NoStart::Pause {
                 failures: self.failures,
                 left: until.saturating_since(at),

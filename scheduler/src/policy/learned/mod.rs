@@ -4,14 +4,13 @@ mod learner;
 mod level;
 mod saved;
 
-use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::config::ServiceConfig;
 use crate::ids::ServiceId;
 use crate::policy::learned::learner::Learner;
 use crate::policy::{Cooldown, Idle, Observation, Plan, Policy, RestoreError};
+use crate::registry::Registry;
 
 /// Ski rental that learns: for each service, how long its instances stay unused, by how many of them are in use; what
 /// waking and parking cost; and who calls at the same intervals, for whom an instance is woken in time.
@@ -26,7 +25,7 @@ use crate::policy::{Cooldown, Idle, Observation, Plan, Policy, RestoreError};
 /// too: 280 bytes for a service called once, 400 for most others.
 #[derive(Debug, Default)]
 pub struct LearnedSki {
-    learners: BTreeMap<ServiceId, Box<Learner>>,
+    learners: Registry<Learner>,
 }
 
 impl LearnedSki {
@@ -35,29 +34,29 @@ impl LearnedSki {
         Self::default()
     }
 
+    fn learner(&mut self, service: ServiceId) -> &mut Learner {
+        self.learners.get_or_insert(service, |_| Learner::default())
+    }
+
     /// Memory that holds what was learned about a service, in bytes; 0 if that is nothing.
     pub fn learned_bytes(&self, service: ServiceId) -> usize {
-        self.learners.get(&service).map_or(0, |learner| learner.bytes())
+        self.learners.get(service).map_or(0, |learner| learner.bytes())
     }
 }
 
 impl Policy for LearnedSki {
     fn plan(&mut self, config: &ServiceConfig, idle: &Idle) -> Plan {
-        Cooldown::pinned(config)
-            .unwrap_or_else(|| self.learners.entry(idle.service).or_default().plan(config, idle))
+        Cooldown::pinned(config).unwrap_or_else(|| self.learner(idle.service).plan(config, idle))
     }
 
     fn observe(&mut self, config: &ServiceConfig, seen: &Observation) {
         if config.cooldown.is_none() {
-            self.learners
-                .entry(seen.service)
-                .or_default()
-                .observe(config, seen);
+            self.learner(seen.service).observe(config, seen);
         }
     }
 
     fn forget(&mut self, service: ServiceId) {
-        self.learners.remove(&service);
+        self.learners.remove(service);
     }
 
     fn save(&self, out: &mut Vec<u8>) {

@@ -1,7 +1,6 @@
 //! What was learned, as bytes: a header, the services by id, a checksum.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::ids::ServiceId;
@@ -14,6 +13,7 @@ use crate::policy::learned::level::{Level, group_of};
 use crate::policy::measured::{Measured, Quantiles};
 use crate::policy::periodic::{BEATS, Beat, Periodic, Window};
 use crate::policy::slopes::{Bins, MOST, NEVER};
+use crate::registry::Registry;
 
 const MAGIC: [u8; 8] = *b"schedski";
 const VERSION: u16 = 1;
@@ -22,12 +22,12 @@ const CHECKSUM_LEN: usize = 8;
 /// The last moment in microseconds that a [`Timestamp`](crate::Timestamp) can tell.
 const LAST_US: u64 = u64::MAX / 1_000;
 
-pub(crate) fn save(learners: &BTreeMap<ServiceId, Box<Learner>>, out: &mut Vec<u8>) {
+pub(crate) fn save(learners: &Registry<Learner>, out: &mut Vec<u8>) {
     let begin = out.len();
     out.extend_from_slice(&MAGIC);
     let mut w = Writer(out);
     w.u16(VERSION);
-    for (service, learner) in learners {
+    for (service, learner) in learners.iter() {
         w.u64(service.0);
         save_learner(&mut w, learner);
     }
@@ -35,7 +35,7 @@ pub(crate) fn save(learners: &BTreeMap<ServiceId, Box<Learner>>, out: &mut Vec<u
     Writer(out).u64(sum);
 }
 
-pub(crate) fn restore(bytes: &[u8]) -> Result<BTreeMap<ServiceId, Box<Learner>>, RestoreError> {
+pub(crate) fn restore(bytes: &[u8]) -> Result<Registry<Learner>, RestoreError> {
     let mut header = Reader::new(bytes);
     if header.array() != Ok(MAGIC) {
         return Err(RestoreError::Foreign);
@@ -51,12 +51,13 @@ pub(crate) fn restore(bytes: &[u8]) -> Result<BTreeMap<ServiceId, Box<Learner>>,
     }
     let mut r = Reader::new(body);
     r.array::<HEADER_LEN>()?;
-    let mut learners = BTreeMap::new();
+    let (mut learners, mut last) = (Registry::default(), None);
     while r.left() > 0 {
         let service = ServiceId(r.u64()?);
-        let in_order = learners.last_key_value().is_none_or(|(last, _)| *last < service);
-        r.require(in_order, "the order of services")?;
-        learners.insert(service, Box::new(restore_learner(&mut r)?));
+        r.require(last < Some(service), "the order of services")?;
+        last = Some(service);
+        let learner = restore_learner(&mut r)?;
+        learners.get_or_insert(service, |_| learner);
     }
     r.require(checksum(body) == u64::from_le_bytes(*sum), "the checksum")?;
     Ok(learners)
