@@ -7,11 +7,11 @@
 mod args;
 mod progress;
 
+use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::Parser;
 use scheduler::sim::{
     Anchor, Arrivals, Cells, Chaos, Chart, Contender, Faults, Json, LiveConfig, Recording, Row, Study, Table,
     Trace, check,
@@ -21,35 +21,40 @@ use scheduler::{LimitsConfig, RateLimit, Settings};
 use crate::args::Args;
 use crate::progress::Progress;
 
+/// How a process ends that writes to a pipe which nobody reads any more: as the signal would end it.
+const CLOSED_PIPE: u8 = 128 + 13;
+
 fn main() -> Result<ExitCode> {
-    let args = Args::parse();
-    let mut out = io::stdout().lock();
+    let args = Args::given();
+    match run(&args) {
+        Err(error) if is_closed_pipe(&error) => Ok(ExitCode::from(CLOSED_PIPE)),
+        ended => ended,
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<io::Error>();
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn run(args: &Args) -> Result<ExitCode> {
     if args.anchor {
         let (ours, published) = (Anchor::simulate(1_000_000, args.seed), Anchor::PUBLISHED);
-        writeln!(out, "ours:    {ours}\nSimFaaS: {published}")?;
+        say(format_args!("ours:    {ours}\nSimFaaS: {published}\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(events) = args.chaos {
         let faults = args.faults.unwrap_or(0.01);
         let seed = args.seed;
         let counts = Chaos { events, faults, seed }.run();
-        writeln!(out, "{counts}")?;
+        say(format_args!("{counts}\n"))?;
         return Ok(exit_code(counts.is_sound()));
     }
-    let rows = study(&args)?;
+    let rows = study(args)?;
     if args.json {
-        writeln!(out, "{}", Json(&rows))?;
+        say(format_args!("{}\n", Json(&rows)))?;
     } else {
-        for rows in rows.chunk_by(|a, b| a.trace == b.trace) {
-            writeln!(out, "{}", Table(rows))?;
-            for row in rows {
-                if let Some(counts) = row.live {
-                    let start_ms = row.cold_start_us as f64 / 1_000.0;
-                    writeln!(out, "{}, start {start_ms} ms: {counts}", row.policy)?;
-                }
-            }
-        }
-        write!(out, "{}", Cells(&rows))?;
+        say(format_args!("{}", Cells(&rows)))?;
     }
     if let Some(path) = &args.svg {
         let first = rows
@@ -69,6 +74,13 @@ fn main() -> Result<ExitCode> {
     let missed = verdicts.iter().filter(|verdict| verdict.is_missed()).count();
     writeln!(io::stderr(), "{missed} of {} promises missed", verdicts.len())?;
     Ok(exit_code(missed == 0 && !verdicts.is_empty()))
+}
+
+fn say(text: fmt::Arguments<'_>) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_fmt(text)
+        .and_then(|()| out.flush())
+        .context("write to the standard output")
 }
 
 fn exit_code(well: bool) -> ExitCode {
@@ -114,10 +126,30 @@ fn study(args: &Args) -> Result<Vec<Row>> {
         for model in models(args, recording) {
             let trace: Trace = recording.trace(model, args.seed);
             let progress = Progress::new(&trace.name);
-            rows.extend(study.run(&trace, &|done, total| progress.show(done, total)));
+            let found = study.run(&trace, &|done, total| progress.show(done, total));
+            drop(progress);
+            if !args.json {
+                print_table(&found)?;
+            }
+            rows.extend(found);
         }
     }
     Ok(rows)
+}
+
+/// At once, so that a study that is broken off was not in vain.
+fn print_table(rows: &[Row]) -> Result<()> {
+    say(format_args!("{}\n", Table(rows)))?;
+    for row in rows {
+        if let Some(counts) = row.live {
+            let start_ms = row.cold_start_us as f64 / 1_000.0;
+            let (policy, shed, requests) = (&row.policy, row.outcome.shed, row.outcome.requests);
+            say(format_args!(
+                "{policy}, start {start_ms} ms: {shed} of {requests} requests shed; {counts}\n"
+            ))?;
+        }
+    }
+    Ok(())
 }
 
 /// The arrival models that matter to a recording: one, if it tells times itself.

@@ -3,6 +3,7 @@ use std::format;
 use std::string::String;
 use std::vec::Vec;
 
+use super::live::LiveCounts;
 use super::study::{Contender, Row};
 
 /// The lowest J that a published or known policy without knowledge of the future reaches on the traces that come with
@@ -58,20 +59,39 @@ impl fmt::Display for Verdict {
             () if self.is_missed() => "MISSED",
             () => "within 1 %",
         };
-        write!(
-            f,
-            "{}: {:.4}, at most {:.4}: {verdict}",
-            self.cell, self.value, self.bar
-        )
+        let Self { cell, value, bar } = self;
+        match *bar > 0.0 {
+            true => write!(f, "{cell}: {value:.4}, at most {bar:.4}: {verdict}"),
+            false => write!(f, "{cell}: {value}, must be 0: {verdict}"),
+        }
     }
 }
 
-/// What the rows of our policy at its own β say about each promise that they are about.
+/// What rows say about each promise that they are about: those of our policy at its own β what it costs and delays; those
+/// of real schedulers, in worlds of which no cost is promised, that every request ended in time and every rule was kept.
 pub fn check(rows: &[Row]) -> Vec<Verdict> {
-    let ours = rows.iter().filter(|row| row.contender == Contender::Learned);
-    ours.filter_map(|row| Some((row, row.own_beta?)))
-        .flat_map(|(row, beta)| promises(row, beta))
-        .collect()
+    rows.iter().flat_map(verdicts).collect()
+}
+
+fn verdicts(row: &Row) -> Vec<Verdict> {
+    match (row.live, row.own_beta) {
+        (Some(counts), _) => Vec::from([soundness(row, &counts)]),
+        (None, Some(beta)) if row.contender == Contender::Learned => promises(row, beta),
+        _ => Vec::new(),
+    }
+}
+
+fn soundness(row: &Row, counts: &LiveCounts) -> Verdict {
+    let wrongs = counts.late + counts.unended + counts.over_budget + u64::from(counts.violation.is_some());
+    let start_ms = row.cold_start_us as f64 / 1_000.0;
+    Verdict {
+        cell: format!(
+            "{}, start {start_ms} ms, {}: requests late or never ended, starts over budget, rules broken",
+            row.trace, row.policy
+        ),
+        value: wrongs as f64,
+        bar: 0.0,
+    }
 }
 
 fn promises(row: &Row, beta: u32) -> Vec<Verdict> {

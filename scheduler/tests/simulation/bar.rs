@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use scheduler::sim::{Arrivals, Contender, Recording, Study, Trace, check};
+use scheduler::sim::{Arrivals, Contender, LiveConfig, Recording, Study, Trace, Verdict, check};
 
 /// Those whose requests were recorded, or those that are drawn too.
 fn traces(also_drawn: bool) -> Vec<Trace> {
@@ -39,6 +39,33 @@ fn meets_the_bar(trace: &Trace) -> usize {
 fn the_bar_is_met_where_each_request_was_recorded() {
     let checked: usize = traces(false).iter().map(meets_the_bar).sum();
     assert_eq!(checked, 18, "three promises in each of six cells");
+}
+
+/// What a check of real schedulers says where requests share so many cores.
+fn live_verdicts(cores: Option<u32>) -> Vec<Verdict> {
+    let study = Study {
+        contenders: vec![Contender::Learned],
+        cold_starts_us: vec![5_000],
+        betas: vec![20],
+        live: Some(LiveConfig {
+            cores,
+            ..LiveConfig::default()
+        }),
+        ..Study::default()
+    };
+    let trace = &traces(false)[0];
+    check(&study.run(trace, &|_, _| {}))
+}
+
+#[test]
+fn a_check_of_real_schedulers_fails_where_requests_are_late() {
+    let told = |cores| {
+        live_verdicts(cores)
+            .iter()
+            .map(Verdict::is_missed)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((told(None), told(Some(1))), (vec![false], vec![true]));
 }
 
 #[test]

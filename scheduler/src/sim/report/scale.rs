@@ -2,6 +2,9 @@ use std::format;
 use std::string::String;
 use std::vec::Vec;
 
+/// Decades that have room for their names beside each other.
+const MOST_NAMES: i32 = 6;
+
 /// A logarithmic axis over whole decades.
 pub(super) struct LogScale {
     low: i32,
@@ -30,11 +33,20 @@ impl LogScale {
         self.from + (self.to - self.from) * share
     }
 
-    /// Where each decade is drawn, and what it is called.
+    /// Where each decade is drawn, and what it is called; the names of some are left out if there are many.
     pub(super) fn decades(&self) -> Vec<(f64, String)> {
+        let every = 1 + (self.high - self.low) / MOST_NAMES;
         let decade = |exponent: i32| {
             let value = 10_f64.powi(exponent);
-            (self.at(value), format!("{value}"))
+            let is_named = (self.high - exponent) % every == 0;
+            (
+                self.at(value),
+                if is_named {
+                    format!("{value}")
+                } else {
+                    String::new()
+                },
+            )
         };
         (self.low..=self.high).map(decade).collect()
     }
@@ -59,6 +71,13 @@ mod tests {
         let names: Vec<_> = axis.decades().into_iter().map(|(_, name)| name).collect();
         assert_eq!(names, ["0.01", "0.1", "1", "10"]);
         assert!((axis.at(0.1) - 100.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn names_of_decades_do_not_run_into_each_other() {
+        let axis = LogScale::over([0.000_02, 60.0].into_iter(), 0.0, 300.0);
+        let names: Vec<_> = axis.decades().into_iter().map(|(_, name)| name).collect();
+        assert_eq!(names, ["", "0.0001", "", "0.01", "", "1", "", "100"]);
     }
 
     #[test]

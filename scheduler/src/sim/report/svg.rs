@@ -54,11 +54,11 @@ impl fmt::Display for Chart<'_> {
         writeln!(
             f,
             r#"<text x="{LEFT}" y="20" font-size="14" font-weight="bold">Idle memory against added delay, {}</text>"#,
-            first.trace
+            Escaped(&first.trace)
         )?;
         writeln!(
             f,
-            r#"<text x="{LEFT}" y="36">Each point is a policy with one setting, on {} requests of {} services. Lower left is better.</text>"#,
+            r#"<text x="{LEFT}" y="36">Each point is a policy with one setting; requests: {}, services: {}. Lower left is better.</text>"#,
             first.outcome.requests,
             first.outcome.services()
         )?;
@@ -73,6 +73,24 @@ impl fmt::Display for Chart<'_> {
         }
         legend(f, width - LEGEND, &families)?;
         writeln!(f, "</svg>")
+    }
+}
+
+/// A name that somebody gave to a file, as text of a drawing.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '&' => f.write_str("&amp;")?,
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                c if c.is_control() => f.write_str(" ")?,
+                c => write!(f, "{c}")?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -238,7 +256,7 @@ mod tests {
             requests: requests.collect(),
         };
         let trace = Trace {
-            name: "t".to_string(),
+            name: "a<b>&c".to_string(),
             services: Vec::from([service]),
         };
         let rows = Study::default().run(&trace, &|_, _| {});
@@ -247,6 +265,7 @@ mod tests {
         for name in ["learned (ours)", "fixed keep-alive", "Knative KPA, defaults"] {
             assert_eq!(chart.matches(&format!(">{name}</text>")).count(), 1, "{name}");
         }
+        assert!(chart.contains("added delay, a&lt;b&gt;&amp;c</text>"), "{chart}");
         assert!(!chart.contains("NaN") && !chart.contains("inf"), "{chart}");
         assert!(chart.starts_with("<svg") && chart.trim_end().ends_with("</svg>"));
     }

@@ -98,11 +98,26 @@ fn percent(share: f64) -> String {
     format!("{:.2}", 100.0 * share)
 }
 
-/// Milliseconds, with decimals only below ten.
+/// Milliseconds, with decimals only below ten, and more below a tenth.
 fn millis(us: u64) -> String {
-    if us.is_multiple_of(1_000) || us >= 10_000 {
-        format!("{}", us.div_ceil(1_000))
-    } else {
-        format!("{:.1}", us as f64 / 1_000.0)
+    let ms = us as f64 / 1_000.0;
+    match us {
+        1..100 => format!("{ms:.3}"),
+        100..10_000 if !us.is_multiple_of(1_000) => format!("{ms:.1}"),
+        _ => format!("{}", us.div_ceil(1_000)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_to_what_matters_of_them() {
+        let told = [0, 1, 99, 100, 999, 1_000, 5_023, 9_999, 10_001, 600_000_000].map(millis);
+        let expected = [
+            "0", "0.001", "0.099", "0.1", "1.0", "1", "5.0", "10.0", "11", "600000",
+        ];
+        assert_eq!(told, expected);
     }
 }
