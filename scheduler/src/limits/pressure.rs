@@ -51,7 +51,7 @@ impl Pressure {
         self.available = available;
         self.was_measured = true;
         let begins = |limit| available < percent_of(total, limit);
-        let lasts = |limit| available < percent_of(total, limit + limit / 2);
+        let lasts = |limit| available < percent_of(total, limit) / 2 * 3;
         let step = STEPS
             .into_iter()
             .find(|&(step, limit)| begins(limit) || (step <= self.step && lasts(limit)));
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn a_step_ends_well_above_where_it_began() {
         use BrownOut::{EvictCache, NoPrewakes, None, Shed, ShortKeep};
-        let seen = steps(&[19, 29, 30, 69, 70, 99, 100, 149, 150]);
+        let seen = steps(&[19, 29, 30, 74, 75, 104, 105, 149, 150]);
         let back = [
             Shed, Shed, EvictCache, EvictCache, ShortKeep, ShortKeep, NoPrewakes, NoPrewakes, None,
         ];
