@@ -4,7 +4,8 @@ use core::time::Duration;
 
 use crate::action::ParkLevel;
 use crate::config::{
-    OpenConnections, QueueConfig, ScaleToZero, ServiceConfig, StartConfig, StartSource, ValidConfig,
+    OpenConnections, QueueConfig, ResourceConfig, ScaleToZero, ServiceConfig, StartConfig, StartSource,
+    ValidConfig,
 };
 use crate::ladder::{Dial, LadderConfig};
 use crate::problem::Problem;
@@ -136,6 +137,12 @@ impl ServiceConfigBuilder {
     /// When to keep instances longer because parking them did not pay.
     pub fn flapping(mut self, flapping: Flapping) -> Self {
         self.0.scale.flapping = Some(flapping);
+        self
+    }
+
+    /// What an instance needs, and whose it is.
+    pub fn resources(mut self, resources: ResourceConfig) -> Self {
+        self.0.resources = resources;
         self
     }
 

@@ -41,10 +41,26 @@ fn a_text_that_is_no_step_is_refused_with_what_is_wrong() {
     for (text, message) in [
         ("10/1", "read step \"10/1\": must be LOWER:UPPER/ADJUSTMENT"),
         ("0:10", "read step \"0:10\": must be LOWER:UPPER/ADJUSTMENT"),
-        ("0:x/1", "read step \"0:x/1\": \"x\" is not a number"),
-        ("-5:10/1", "read step \"-5:10/1\": \"-5\" is not a number"),
-        ("0:10/", "read step \"0:10/\": \"\" is not a number"),
-        ("0:10/1/2", "read step \"0:10/1/2\": \"1/2\" is not a number"),
+        (
+            "0:x/1",
+            "read step \"0:x/1\": \"x\" must be a whole number, from 0 if it is a bound",
+        ),
+        (
+            "-5:10/1",
+            "read step \"-5:10/1\": \"-5\" must be a whole number, from 0 if it is a bound",
+        ),
+        (
+            "0:1.5/1",
+            "read step \"0:1.5/1\": \"1.5\" must be a whole number, from 0 if it is a bound",
+        ),
+        (
+            "0:10/",
+            "read step \"0:10/\": \"\" must be a whole number, from 0 if it is a bound",
+        ),
+        (
+            "0:10/1/2",
+            "read step \"0:10/1/2\": \"1/2\" must be a whole number, from 0 if it is a bound",
+        ),
     ] {
         assert_eq!(
             text.parse::<Step>().map_err(|error| error.to_string()),

@@ -38,7 +38,10 @@ impl fmt::Display for StepError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Form { text } => write!(f, "read step {text:?}: must be LOWER:UPPER/ADJUSTMENT"),
-            Self::Number { text, number } => write!(f, "read step {text:?}: {number:?} is not a number"),
+            Self::Number { text, number } => write!(
+                f,
+                "read step {text:?}: {number:?} must be a whole number, from 0 if it is a bound"
+            ),
             Self::Metric { text } => write!(f, "read metric {text:?}: must be cpu, in-flight or requests"),
             Self::Adjustment { text } => {
                 write!(
