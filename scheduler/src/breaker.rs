@@ -21,10 +21,6 @@ impl Breaker {
         self.failures
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.open_until.is_none()
-    }
-
     /// Whether an instance may be started this way.
     pub(crate) fn allows(&self, now: Timestamp) -> bool {
         self.open_until
@@ -52,7 +48,7 @@ impl Breaker {
         self.probe.take_if(|probe| *probe == instance);
     }
 
-    /// When it is half open, unless it is closed.
+    /// When it is half open; `None` while it is closed.
     pub(crate) fn open_until(&self) -> Option<Timestamp> {
         self.open_until
     }
@@ -72,7 +68,7 @@ mod tests {
     fn it_opens_after_so_many_failures_and_lets_one_try_after_the_pause() {
         let mut breaker = Breaker::default();
         breaker.failed(2, PAUSE, ms(0));
-        assert!(breaker.is_closed() && breaker.allows(ms(0)));
+        assert!(breaker.open_until().is_none() && breaker.allows(ms(0)));
         breaker.failed(2, PAUSE, ms(0));
         assert!(!breaker.allows(ms(9)));
         assert!(breaker.allows(ms(10)));

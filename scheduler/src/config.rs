@@ -61,6 +61,7 @@ pub struct ResourceConfig {
 
 /// Whether an open connection on which nothing moves keeps its instance awake.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OpenConnections {
     /// Only bytes keep it awake; the connection stays open across the sleep, and its next bytes wake the instance.
     #[default]
@@ -71,6 +72,7 @@ pub enum OpenConnections {
 
 /// What a new instance of a service can be started from. A parked instance always has its own saved state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StartSource {
     /// Only the image: boot.
     #[default]

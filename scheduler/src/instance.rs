@@ -29,6 +29,7 @@ pub enum Phase {
 
 /// Whether something moves on an open connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Activity {
     /// Bytes move.
     Active,

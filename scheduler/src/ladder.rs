@@ -98,6 +98,7 @@ pub struct LadderConfig {
 
 /// Where the costs of a rung come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Costs {
     /// The configured ones, until some are measured.
     #[default]

@@ -78,8 +78,7 @@ impl Service {
 
     /// No instance falls asleep before, because those that slept could not be woken.
     pub(super) fn sleepless_until(&self) -> Option<Timestamp> {
-        let wakes = self.troubles.as_ref()?.wakes;
-        wakes.open_until().filter(|_| !wakes.is_closed())
+        self.troubles.as_ref()?.wakes.open_until()
     }
 
     /// Whether one start at a time is to show that the service can be started at all.

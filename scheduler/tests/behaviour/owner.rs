@@ -188,7 +188,7 @@ impl Owner {
             None => connections.remove(&connection),
         };
         Some(match activity {
-            Some(Activity::Active) => Event::ConnectionActive {
+            None => Event::ConnectionClosed {
                 service,
                 instance,
                 connection,
@@ -198,7 +198,7 @@ impl Owner {
                 instance,
                 connection,
             },
-            None => Event::ConnectionClosed {
+            Some(_) => Event::ConnectionActive {
                 service,
                 instance,
                 connection,

@@ -1,5 +1,6 @@
 /// Who starts an instance for a request that finds none idle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnDemand {
     /// Each request that waits has an instance started, unless one is on its way for it.
     Starts,
@@ -9,6 +10,7 @@ pub enum OnDemand {
 
 /// What a controller wants when it was asked by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Scale {
     /// Nothing changes.
     Stay,

@@ -10,6 +10,3 @@ pub use cells::Cells;
 pub use json::Json;
 pub use svg::Chart;
 pub use text::Table;
-
-/// The family of our own policy.
-pub(super) const OURS: &str = "learned (ours)";

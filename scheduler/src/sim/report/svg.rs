@@ -4,7 +4,7 @@ use std::string::String;
 use std::vec::Vec;
 
 use super::scale::LogScale;
-use crate::sim::study::Row;
+use crate::sim::study::{Contender, Row};
 
 /// Memory against delay: one panel for each start time, one curve for each family of policies. Both axes are
 /// logarithmic; nearer to the lower left corner is better. Made of plain shapes and text, so that it is readable by
@@ -199,7 +199,7 @@ fn draw(f: &mut fmt::Formatter<'_>, curve: &Curve, colour: &str, x: &LogScale, y
     let is_clairvoyant = curve.name.starts_with("clairvoyant");
     let (width, dash) = match () {
         () if is_clairvoyant => (1.5, r#" stroke-dasharray="4 3""#),
-        () if curve.name == super::OURS => (3.0, ""),
+        () if curve.name == Contender::Learned.family() => (3.0, ""),
         () => (1.5, ""),
     };
     writeln!(
@@ -223,7 +223,11 @@ fn draw(f: &mut fmt::Formatter<'_>, curve: &Curve, colour: &str, x: &LogScale, y
 fn legend(f: &mut fmt::Formatter<'_>, left: f64, families: &[&'static str]) -> fmt::Result {
     let mut y = TOP + 8.0;
     for (family, colour) in families.iter().zip(COLOURS.iter().cycle()) {
-        let weight = if *family == super::OURS { "bold" } else { "normal" };
+        let weight = if *family == Contender::Learned.family() {
+            "bold"
+        } else {
+            "normal"
+        };
         writeln!(f, r#"<circle cx="{left}" cy="{y}" r="4" fill="{colour}"/>"#)?;
         writeln!(
             f,
