@@ -1,4 +1,5 @@
 use alloc::boxed::Box;
+use core::time::Duration;
 
 use crate::action::{Command, ParkLevel};
 use crate::context::Cx;
@@ -9,6 +10,9 @@ use crate::policy::Idle;
 use crate::reason::Reason;
 use crate::service::Service;
 use crate::time::Timestamp;
+
+/// An instance that is kept awake although its time is over is looked at again after that, whatever its plan says.
+const LEAST_LOOK: Duration = Duration::from_millis(10);
 
 /// Down the ladder, rung by rung, as the policy planned it.
 impl Service {
@@ -87,6 +91,9 @@ impl Service {
         let Some(rung) = descent.plan.due(from, idle) else {
             return;
         };
+        if from.is_none() && self.is_wanted_idle() {
+            return self.look_again(cx, id, descent);
+        }
         let reason = match self.count() {
             Some(count) if from.is_none() && self.counts_exactly() => Reason::AboveCount {
                 awake: self.fleet.index().serving,
@@ -111,6 +118,16 @@ impl Service {
             Rung::Stop if connections > 0 => {}
             Rung::Stop => self.stop(cx, id, reason),
         }
+    }
+
+    /// An instance stays awake for as long again.
+    fn look_again(&mut self, cx: &mut Cx<'_>, id: InstanceId, mut descent: Box<Descent>) {
+        let Some(state) = self.fleet.find(id).map(|instance| instance.state) else {
+            return;
+        };
+        descent.since = cx.now();
+        descent.plan.not_before(LEAST_LOOK);
+        self.bring(cx, id, state, Some(descent));
     }
 
     pub(super) fn park(&mut self, cx: &mut Cx<'_>, id: InstanceId, level: ParkLevel, reason: Reason) {

@@ -61,15 +61,20 @@ impl Service {
                 },
             });
         }
-        self.above_soft()
+        self.above_soft(index.serving + index.arriving)
             .filter(|_| !counted)
             .or_else(|| self.below_least())
     }
 
-    /// Why there should be one more, if every one has as many requests as it is meant to have.
-    fn above_soft(&self) -> Option<Reason> {
-        let (index, soft_concurrency) = (self.fleet.index(), self.config.scale.soft_concurrency);
-        let awake = index.serving + index.arriving;
+    /// Whether what is in flight would call for another one as soon as one that is idle slept.
+    pub(super) fn is_wanted_idle(&self) -> bool {
+        let awake = self.fleet.index().serving + self.fleet.index().arriving;
+        !self.counts_exactly() && self.above_soft(awake.saturating_sub(1)).is_some()
+    }
+
+    /// Why there should be one more than so many awake, if every one has as many requests as it is meant to have.
+    fn above_soft(&self, awake: u32) -> Option<Reason> {
+        let soft_concurrency = self.config.scale.soft_concurrency;
         if soft_concurrency == u32::MAX || awake == 0 {
             return None;
         }

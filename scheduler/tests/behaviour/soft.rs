@@ -28,6 +28,31 @@ fn content() -> Desk {
 }
 
 #[test]
+fn one_that_the_requests_in_flight_call_for_does_not_sleep_and_wake_again_and_again() {
+    let mut desk = Desk::new(ServiceConfig {
+        max_instances: 4,
+        concurrency: 2,
+        scale: ScaleConfig {
+            soft_concurrency: 1,
+            ..ScaleConfig::default()
+        },
+        ..config()
+    });
+    desk.queued(1);
+    desk.queued(2);
+    assert_eq!(desk.ready(1, 1), ["admit 1 to 1", "admit 2 to 1"]);
+    assert_eq!(desk.ready(2, 1), NOTHING, "it came too late for them");
+    for millis in [10, 20, 30] {
+        assert_eq!(desk.at(millis).tick(), NOTHING);
+        assert_eq!(desk.quiet(1, 1), NOTHING);
+        desk.closed(1, 1);
+    }
+    desk.at(35).done(1);
+    assert_eq!(desk.at(40).tick(), ["park 2.2"]);
+    assert_eq!(desk.at(41).quiet(1, 1), NOTHING);
+}
+
+#[test]
 fn above_the_soft_limit_one_more_starts_while_the_request_is_served() {
     let mut desk = content();
     assert_eq!(desk.queued(3), ["admit 3 to 1", "start 2.1 boot"]);
