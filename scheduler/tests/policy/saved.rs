@@ -155,6 +155,22 @@ fn checksum(bytes: &[u8]) -> u64 {
 }
 
 #[test]
+fn what_is_learned_at_the_end_of_time_is_taken_back() {
+    const HOUR: u64 = 3_600_000_000;
+    let mut world = World::new(one_rung(Duration::from_millis(5), 20));
+    world.now = Timestamp::from_nanos(u64::MAX - 21 * HOUR * 1_000);
+    for _ in 0..20 {
+        world.step((1, HOUR, Step::Level(1)));
+        world.step((1, 500, Step::Level(0)));
+        let bytes = saved(&world.policy);
+        assert_eq!(LearnedSki::new().restore(&bytes), Ok(()));
+    }
+    world.step((1, HOUR, Step::Level(1)));
+    world.step((1, 500, Step::Level(0)));
+    assert_eq!(LearnedSki::new().restore(&saved(&world.policy)), Ok(()));
+}
+
+#[test]
 fn the_format_is_pinned() {
     let mut world = World::new(one_rung(Duration::from_millis(5), 20));
     for step in [

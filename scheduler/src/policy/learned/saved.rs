@@ -21,6 +21,8 @@ const HEADER_LEN: usize = MAGIC.len() + 2;
 const CHECKSUM_LEN: usize = 8;
 /// The last moment in microseconds that a [`Timestamp`](crate::Timestamp) can tell.
 const LAST_US: u64 = u64::MAX / 1_000;
+/// The same of what is expected after one of those.
+const LAST_EXPECTED_US: u64 = 2 * LAST_US;
 
 pub(crate) fn save(learners: &Registry<Learner>, out: &mut Vec<u8>) {
     let begin = out.len();
@@ -223,7 +225,7 @@ fn restore_periodic(r: &mut Reader<'_>) -> Result<Periodic, RestoreError> {
         ..Periodic::default()
     };
     let moments = periodic.called_us.max(periodic.beat_us);
-    r.require(moments <= LAST_US, "the time of a call")?;
+    r.require(moments <= LAST_EXPECTED_US, "the time of a call")?;
     for index in 0..BEATS {
         let beat = Beat {
             after: r.u32()?,
@@ -258,6 +260,6 @@ fn restore_window(r: &mut Reader<'_>) -> Result<Option<Window>, RestoreError> {
         hold_us: r.u32()?,
         active: kind == 2,
     };
-    r.require(window.from_us <= LAST_US, "when somebody is expected")?;
+    r.require(window.from_us <= LAST_EXPECTED_US, "when somebody is expected")?;
     Ok(Some(window))
 }
