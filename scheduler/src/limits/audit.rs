@@ -48,7 +48,10 @@ impl Gate {
                 "only what sleeps on a node is listed there",
             )?;
         }
-        let known = tally.nodes.keys().all(|node| self.nodes.find(*node).is_some());
+        let known = tally
+            .nodes
+            .iter()
+            .all(|(node, charged)| *charged == (0, 0, 0) || self.nodes.find(*node).is_some());
         rule(known, "a node with instances is known")?;
         for (tenant, (bytes, instances)) in &tally.tenants {
             let booked = (self.tenants.used_bytes(*tenant), self.tenants.instances(*tenant));

@@ -33,7 +33,8 @@ impl Service {
         if self.standing == Standing::Removed {
             return NoStart::Removed;
         }
-        if let Some(until) = self.backoff.map(|until| until.at).filter(|until| *until > at) {
+        // Once it is over, a tick ends it.
+        if let Some(until) = self.backoff.map(|until| until.at) {
             return NoStart::Pause {
                 failures: self.failures,
                 left: until.saturating_since(at),

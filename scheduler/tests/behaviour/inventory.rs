@@ -1,6 +1,6 @@
 use scheduler::{
-    ActionId, Activity, ConnectionId, Event, InstanceId, Inventory, Phase, RequestId, Scheduler,
-    ServiceConfig, ServiceId, Settings,
+    ActionId, Activity, ConnectionId, Event, InstanceId, Inventory, NodeConfig, NodeId, Phase, RequestId,
+    Scheduler, ServiceConfig, ServiceId, Settings,
 };
 
 use crate::desk::{Desk, NOTHING, SERVICE, config, inventory, report};
@@ -21,6 +21,18 @@ fn an_instance_that_is_listed_twice_is_taken_over_once() {
         assert_eq!((why.instances.len(), why.instances[0].in_flight), (1, 1));
         desk.exited(5, 3);
     }
+}
+
+#[test]
+fn an_instance_may_sleep_on_a_node_that_nobody_announced() {
+    let mut desk = Desk::new(config());
+    let mut there = report(5, 3, Phase::Parked, &[]);
+    there.node = NodeId(7);
+    assert_eq!(desk.event(inventory(0, &[], vec![there])), NOTHING);
+    assert_eq!(desk.queued(1), NOTHING, "its state is on a node that is down");
+    let config = NodeConfig::default();
+    let node = NodeId(7);
+    assert_eq!(desk.event(Event::NodeUp { node, config }), ["start 5.4 restore"]);
 }
 
 #[test]

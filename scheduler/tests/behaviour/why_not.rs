@@ -1,6 +1,8 @@
 //! Why nothing happened: what people read. What changes here changes what users see.
 
-use scheduler::{Event, KpaConfig, Milli, ScaleMode, ServiceConfig, ServiceId};
+use std::time::Duration;
+
+use scheduler::{Event, KpaConfig, Milli, NoStart, NodeId, ScaleMode, ServiceConfig, ServiceId};
 
 use crate::desk::{Desk, SERVICE, config, up_to};
 
@@ -85,7 +87,7 @@ fn the_minimum_is_held() {
 fn a_sleeping_instance_rests_and_one_that_never_sleeps_says_what_would_change_that() {
     assert_eq!(stays(&Desk::asleep(config())), ["1 sleeps as deeply as it may"]);
     let desk = Desk::awake(ServiceConfig {
-        cooldown: Some(std::time::Duration::MAX),
+        cooldown: Some(Duration::MAX),
         ..config()
     });
     assert_eq!(
@@ -184,4 +186,16 @@ fn a_removed_service_starts_nothing() {
 #[test]
 fn of_an_unknown_service_nothing_is_known() {
     assert_eq!(Desk::new(config()).scheduler.why_not(ServiceId(9)), None);
+}
+
+#[test]
+fn a_pause_that_is_over_is_told_until_a_tick_ends_it() {
+    let mut desk = Desk::new(config());
+    desk.queued(1);
+    desk.failed(1, 1);
+    desk.at(15).event(Event::NodeDown { node: NodeId(7) });
+    let why_not = desk.scheduler.why_not(SERVICE).expect("it is configured");
+    let left = Duration::ZERO;
+    assert_eq!(why_not.start, NoStart::Pause { failures: 1, left });
+    assert_eq!(desk.tick(), ["start 2.1 boot"]);
 }
