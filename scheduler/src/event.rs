@@ -143,7 +143,8 @@ pub enum Event {
         /// Of that, what it wrote since it was restored: what parking it would save. 0 if that is not known.
         dirty_bytes: u64,
     },
-    /// A node is there, or has a new configuration.
+    /// A node is there, or has a new configuration. What it started and wrote before it went counts against its limits, so
+    /// that one that comes and goes has one burst.
     NodeUp {
         /// The node.
         node: NodeId,

@@ -32,11 +32,16 @@ impl Bucket {
         self.limit
     }
 
+    /// Whether nothing that was taken is missing any more.
+    pub(crate) fn is_full(&self, now: Timestamp) -> bool {
+        self.level_at(now) >= self.full()
+    }
+
     /// A new limit. What was taken before stays taken.
     pub(crate) fn set_limit(&mut self, limit: Option<RateLimit>, now: Timestamp) {
         self.level = self.level_at(now);
         self.at = self.at.max(now);
-        let was_full = self.level >= self.full();
+        let was_full = self.is_full(now);
         self.limit = limit;
         self.level = if was_full {
             self.full()

@@ -138,10 +138,16 @@ impl Gate {
 
     /// A start was granted and happens.
     pub(crate) fn started(&mut self, ask: &Ask, node: NodeId, now: Timestamp) {
-        self.starts.take(now, 1);
-        self.tenants.take_start(ask.tenant, now);
-        self.nodes.with(node, now, |node| node.starts.take(now, 1));
+        self.count_start(ask.tenant, node, now);
         self.unkeep(ask.service, now);
+    }
+
+    /// A start happens, or did under another scheduler.
+    pub(crate) fn count_start(&mut self, tenant: TenantId, node: NodeId, now: Timestamp) {
+        self.starts.take(now, 1);
+        self.tenants.take_start(tenant, now);
+        self.nodes
+            .with(node, now, |node| node.buckets.starts.take(now, 1));
     }
 
     /// When to come back although nothing happened.

@@ -18,9 +18,12 @@ impl Gate {
         let on_node = self
             .nodes
             .find(node)
-            .is_some_and(|node| node.parks.limit().is_some());
+            .is_some_and(|node| node.buckets.parks.limit().is_some());
         if on_node {
-            at = at.max(self.nodes.with(node, now, |node| node.parks.book(now, bytes)));
+            at = at.max(
+                self.nodes
+                    .with(node, now, |node| node.buckets.parks.book(now, bytes)),
+            );
         }
         if let Some(parks) = self.tenants.parks(tenant) {
             at = at.max(parks.book(now, bytes));
@@ -37,10 +40,10 @@ impl Gate {
         let on_node = self
             .nodes
             .find(node)
-            .is_some_and(|node| node.parks.limit().is_some());
+            .is_some_and(|node| node.buckets.parks.limit().is_some());
         if on_node {
             self.nodes
-                .with(node, now, |node| node.parks.give_back(now, bytes));
+                .with(node, now, |node| node.buckets.parks.give_back(now, bytes));
         }
         if let Some(parks) = self.tenants.parks(tenant) {
             parks.give_back(now, bytes);
@@ -115,7 +118,7 @@ impl Gate {
                 if node.to_evict() == 0 {
                     return Ok(None);
                 }
-                let free_at = free_at.max(node.parks.next_at(now, 1));
+                let free_at = free_at.max(node.buckets.parks.next_at(now, 1));
                 if free_at > now {
                     return Err(free_at);
                 }

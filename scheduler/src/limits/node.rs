@@ -55,6 +55,20 @@ pub(crate) enum Purpose {
     New,
 }
 
+/// What may be done on a node over time, and was.
+#[derive(Debug)]
+pub(crate) struct Buckets {
+    pub(crate) starts: Bucket,
+    /// Bytes that parks write.
+    pub(crate) parks: Bucket,
+}
+
+impl Buckets {
+    pub(crate) fn are_full(&self, now: Timestamp) -> bool {
+        self.starts.is_full(now) && self.parks.is_full(now)
+    }
+}
+
 /// One host.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -72,8 +86,7 @@ pub(crate) struct Node {
     pub(crate) wanted: u64,
     /// Went above its high water and not yet below its low water.
     drains: bool,
-    pub(crate) starts: Bucket,
-    pub(crate) parks: Bucket,
+    pub(crate) buckets: Buckets,
     pub(crate) pressure: Pressure,
     pub(crate) cache: Cache,
 }
@@ -83,8 +96,10 @@ impl Node {
         Self {
             id,
             up: true,
-            starts: Bucket::new(config.starts, now),
-            parks: Bucket::new(config.park_bytes, now),
+            buckets: Buckets {
+                starts: Bucket::new(config.starts, now),
+                parks: Bucket::new(config.park_bytes, now),
+            },
             config,
             used: [0; 4],
             starting: 0,
@@ -98,8 +113,8 @@ impl Node {
     }
 
     pub(crate) fn configure(&mut self, config: NodeConfig, now: Timestamp) {
-        self.starts.set_limit(config.starts, now);
-        self.parks.set_limit(config.park_bytes, now);
+        self.buckets.starts.set_limit(config.starts, now);
+        self.buckets.parks.set_limit(config.park_bytes, now);
         self.config = config;
         self.watch_water();
     }
@@ -220,10 +235,10 @@ impl Node {
             }
         }
         match self.config.starts {
-            Some(limit) if !self.starts.has(now, 1) => Err(Blocked::StartRate {
+            Some(limit) if !self.buckets.starts.has(now, 1) => Err(Blocked::StartRate {
                 scope: Scope::Node(self.id),
                 limit,
-                free_at: self.starts.next_at(now, 1),
+                free_at: self.buckets.starts.next_at(now, 1),
                 waiting: 0,
             }),
             _ => Ok(()),

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use crate::ids::NodeId;
 use crate::limits::blocked::Blocked;
 use crate::limits::config::NodeConfig;
-use crate::limits::node::{Node, Purpose, StartHere};
+use crate::limits::node::{Buckets, Node, Purpose, StartHere};
 use crate::limits::random::Random;
 use crate::time::Timestamp;
 
@@ -25,6 +25,9 @@ pub(crate) struct Nodes {
     by_free: BTreeSet<(u64, NodeId)>,
     /// Those that are up, to draw from.
     up: Vec<NodeId>,
+    /// What is not refilled yet of those that were forgotten, so that one that comes back has no second burst. No longer
+    /// than that: then a full bucket is the right one.
+    spent: BTreeMap<NodeId, Buckets>,
 }
 
 impl Nodes {
@@ -33,6 +36,7 @@ impl Nodes {
             all: BTreeMap::new(),
             by_free: BTreeSet::new(),
             up: Vec::new(),
+            spent: BTreeMap::new(),
         };
         nodes.raise(id, config, now);
         nodes
@@ -72,9 +76,11 @@ impl Nodes {
 
     /// Changes one node and keeps the order right. One that nobody has announced is there, but down.
     pub(crate) fn with<R>(&mut self, id: NodeId, now: Timestamp, change: impl FnOnce(&mut Node) -> R) -> R {
+        let spent = &mut self.spent;
         let node = self.all.entry(id).or_insert_with(|| {
             let mut node = Node::new(id, NodeConfig::default(), now);
             node.up = false;
+            node.buckets = spent.remove(&id).unwrap_or(node.buckets);
             node
         });
         let before = node.up.then(|| node.free());
@@ -89,8 +95,11 @@ impl Nodes {
                 self.by_free.insert((free, id));
             }
         }
-        if idle {
-            self.all.remove(&id);
+        if idle && let Some(Node { buckets, .. }) = self.all.remove(&id) {
+            self.spent.retain(|_, buckets| !buckets.are_full(now));
+            if !buckets.are_full(now) {
+                self.spent.insert(id, buckets);
+            }
         }
         result
     }
@@ -319,9 +328,9 @@ mod tests {
             })
         ));
         nodes.with(NodeId(2), NOW, |node| {
-            node.starts.set_limit(Some(RateLimit::new(1, 1)), NOW);
+            node.buckets.starts.set_limit(Some(RateLimit::new(1, 1)), NOW);
             node.config.starts = Some(RateLimit::new(1, 1));
-            node.starts.take(NOW, 1);
+            node.buckets.starts.take(NOW, 1);
         });
         assert!(matches!(
             choose(&nodes, None, 45, 1),

@@ -141,6 +141,8 @@ impl Service {
             instance.set_connections(&report.connections);
         }
         if let State::Starting { .. } = state {
+            let tenant = self.config.resources.tenant;
+            cx.shared.gate.count_start(tenant, report.node, cx.now());
             let deadline = cx.now() + self.config.start.timeout;
             cx.shared
                 .timers

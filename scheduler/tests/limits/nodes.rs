@@ -84,6 +84,61 @@ fn what_a_lost_node_had_starts_elsewhere_at_the_rate() {
     assert_eq!(why.failures, 0, "the service has done nothing wrong");
 }
 
+/// A node that starts so many a second, and one request for each of so many services.
+fn herd(starts: RateLimit, services: u64) -> (Cluster, NodeConfig) {
+    let node = NodeConfig {
+        starts: Some(starts),
+        ..NodeConfig::default()
+    };
+    let settings = Settings {
+        limits: LimitsConfig {
+            node: node.clone(),
+            ..LimitsConfig::default()
+        },
+        ..Settings::default()
+    };
+    let mut cluster = Cluster::new(&settings);
+    for id in 0..services {
+        cluster.configure(id, service(0, 0));
+        cluster.request(id);
+    }
+    (cluster, node)
+}
+
+#[test]
+fn a_node_that_comes_and_goes_has_one_burst_and_is_full_again_after_a_pause() {
+    let (mut cluster, node) = herd(RateLimit::new(50, 10), 200);
+    for _ in 0..10 {
+        cluster.wait(ms(20));
+        cluster.node_down(0);
+        cluster.wait(ms(20));
+        cluster.node_up(0, node.clone());
+    }
+    let times: Vec<_> = cluster.starts.iter().map(|start| start.at).collect();
+    assert!(within(&times, 50, 10), "{times:?}");
+    assert_eq!(times.len(), 10 + 20, "the burst, and 400 ms at the rate");
+    cluster.node_down(0);
+    cluster.wait(ms(1_000));
+    cluster.node_up(0, node);
+    assert_eq!(cluster.starts.len(), 30 + 10, "an outage is a pause too");
+}
+
+#[test]
+fn starts_under_way_when_a_scheduler_takes_over_are_counted() {
+    let rate = RateLimit::new(50, 10);
+    let (before, _) = herd(rate, 8);
+    let (mut after, _) = herd(rate, 0);
+    (after.vms, after.waiting, after.requests) = (before.vms, before.waiting, before.requests);
+    for id in 0..12 {
+        after.configure(id, service(0, 0));
+    }
+    after.inventory();
+    for id in 8..12 {
+        after.request(id);
+    }
+    assert_eq!(after.starts.len(), 2, "what is left of the burst");
+}
+
 #[test]
 fn requests_wait_while_there_is_no_node_and_go_on_when_there_is() {
     let mut cluster = cluster(1, None);
