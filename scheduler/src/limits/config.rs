@@ -22,7 +22,10 @@ pub struct LimitsConfig {
     /// Parks after it stood still, for all that is due at once then. Default 100 a second, 10 at once.
     pub parks_after_stall: RateLimit,
     /// How far, in thousandths of its length, a pause is made longer or a pre-wake comes earlier at random, so that
-    /// what began together does not stay together. Never concerns a request. At most 1,000. Default 0.
+    /// what began together does not stay together. Never concerns a request. At most 1,000. Default 0: the limits above
+    /// bound a herd without it, while whoever is early or late by it takes memory. With 10,000 services that are called at the
+    /// full minute, and 1,000 starts a second, 50 lets them wait a third less, for forty times as much idle memory; where
+    /// nothing makes a line, it only costs.
     pub jitter_permille: u16,
     /// What that randomness begins with. Default 0.
     pub seed: u64,
