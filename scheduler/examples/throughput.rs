@@ -72,16 +72,15 @@ impl<P: Policy> Loop<P> {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let services: u64 = std::env::args()
-        .nth(1)
-        .map_or(Ok(100_000), |count| count.parse())?;
-    let is_given = |word| std::env::args().skip(2).any(|given| given == word);
-    let learned = is_given("learned");
-    let settings = if is_given("limited") {
-        limited()
-    } else {
-        Settings::default()
-    };
+    let (mut services, mut learned, mut settings) = (100_000, false, Settings::default());
+    for word in std::env::args().skip(1) {
+        match (word.as_str(), word.parse()) {
+            ("learned", _) => learned = true,
+            ("limited", _) => settings = limited(),
+            (_, Ok(count @ 1..)) => services = count,
+            _ => return Err(format!("{word} must be a number from 1, learned or limited").into()),
+        }
+    }
     let config = ServiceConfig {
         cooldown: (!learned).then_some(Duration::from_millis(10)),
         resources: ResourceConfig {

@@ -7,7 +7,7 @@ use crate::units::Span;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Basis {
-    /// The configured cooldown.
+    /// The configured cooldown; for other policies any time of theirs that needs no numbers to explain it.
     Cooldown,
     /// Ski rental: kept until that cost as much as the wake it would have saved.
     SkiRental(BreakEven),

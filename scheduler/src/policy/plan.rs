@@ -41,7 +41,7 @@ pub struct Rhythm {
 }
 
 impl Plan {
-    /// Awake for ever.
+    /// Awake for ever. A policy of one's own gives [`Basis::Cooldown`].
     pub const fn stay(basis: Basis) -> Self {
         Self {
             after: [NEVER; Rung::COUNT],
