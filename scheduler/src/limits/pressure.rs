@@ -51,7 +51,7 @@ impl Pressure {
         self.available = available;
         self.was_measured = true;
         let begins = |limit| available < percent_of(total, limit);
-        let lasts = |limit| available < percent_of(total, limit) / 2 * 3;
+        let lasts = |limit| available < (percent_of(total, limit) / 2).saturating_mul(3);
         let step = STEPS
             .into_iter()
             .find(|&(step, limit)| begins(limit) || (step <= self.step && lasts(limit)));
@@ -102,6 +102,16 @@ mod tests {
             Shed, Shed, EvictCache, EvictCache, ShortKeep, ShortKeep, NoPrewakes, NoPrewakes, None,
         ];
         assert_eq!(seen, back);
+    }
+
+    #[test]
+    fn memory_without_a_limit_is_no_sum_too_large() {
+        let mut pressure = Pressure::default();
+        pressure.measured(u64::MAX, u64::MAX);
+        assert_eq!(pressure.step(), BrownOut::None);
+        pressure.measured(0, u64::MAX);
+        pressure.measured(u64::MAX, u64::MAX);
+        assert_eq!(pressure.step(), BrownOut::None);
     }
 
     #[test]
