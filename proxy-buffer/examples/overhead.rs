@@ -15,25 +15,82 @@ use std::{
 
 use hdrhistogram::Histogram;
 use proxy_buffer::{
-    ActivateError, Activator, Limits, Observer, Proxy, TargetHandle, TargetState, TcpBackend, TcpOptions,
+    ActivateError, Activator, Counters, Limits, Observer, Proxy, TargetHandle, TargetState, TcpBackend,
+    TcpOptions,
 };
 use tokio::sync::{mpsc, oneshot};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 const ROUNDS: usize = 5000;
+/// How long the target is quiet before it is parked.
+const QUIET: Duration = Duration::from_micros(200);
 const IDLE: usize = 5000;
 /// Four descriptors each, of the usual limit of 20,000.
 const ANSWERED: usize = 4800;
 
-/// Remembers how long requests were held.
+/// Remembers how long requests were held, and says when the target's counters have changed.
 #[derive(Clone)]
-struct Waits(Arc<Mutex<Histogram<u64>>>);
+struct Waits {
+    held: Arc<Mutex<Histogram<u64>>>,
+    changed: blocking::SyncSender<()>,
+}
+
+impl Waits {
+    fn changed(&self) {
+        // When it is full, the client will look again anyway.
+        let _ = self.changed.try_send(());
+    }
+}
 
 impl Observer<()> for Waits {
     fn released(&self, _key: &(), waited: Duration) {
-        let mut waits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waits = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         waits.saturating_record(nanos(waited));
+    }
+
+    fn connection_opened(&self, _key: &()) {
+        self.changed();
+    }
+
+    fn connection_closed(&self, _key: &(), _open_for: Duration) {
+        self.changed();
+    }
+
+    fn quiet(&self, _key: &(), _at: Instant, _busy_for: Duration) {
+        self.changed();
+    }
+}
+
+/// The target, as the client's thread waits for it.
+struct Watched {
+    target: TargetHandle<Controller>,
+    changed: blocking::Receiver<()>,
+}
+
+impl Watched {
+    fn until(&self, reached: impl Fn(Counters) -> bool) -> Outcome<()> {
+        while !reached(self.target.counters()) {
+            self.changed.recv()?;
+        }
+        Ok(())
+    }
+
+    /// Parks the target when it has become quiet, or only waits for that.
+    fn settle(&self, asleep: bool) -> Outcome<()> {
+        loop {
+            self.until(|now| now.exchanges == 0)?;
+            match self.target.try_park(QUIET) {
+                Ok(permit) if asleep => permit.parked(),
+                Ok(permit) => permit.abort(),
+                Err(busy) if busy.state == TargetState::Asleep => {}
+                Err(busy) => {
+                    thread::sleep(QUIET.saturating_sub(busy.last_activity_age));
+                    continue;
+                }
+            }
+            return Ok(());
+        }
     }
 }
 
@@ -57,16 +114,21 @@ impl Activator for Controller {
 fn main() -> Outcome<()> {
     let backend = echo()?;
     let (sender, receiver) = blocking::channel();
-    let waits = Waits(Arc::new(Mutex::new(Histogram::new_with_max(60_000_000_000, 3)?)));
-    let observer = waits.clone();
-    thread::spawn(move || proxy(backend, observer, &sender));
+    let held = Arc::new(Mutex::new(Histogram::new_with_max(60_000_000_000, 3)?));
+    let (change, changed) = blocking::sync_channel(1);
+    let waits = Waits {
+        held: held.clone(),
+        changed: change,
+    };
+    thread::spawn(move || proxy(backend, waits, &sender));
     let (addr, target) = receiver.recv()?;
+    let watched = Watched { target, changed };
     println!("load {}", fs::read_to_string("/proc/loadavg")?.trim());
 
     let mut new = Pair::new()?;
     for round in 0..2 * ROUNDS {
         let asleep = round % 2 == 0;
-        settle(&target, asleep);
+        watched.settle(asleep)?;
         let asked = Instant::now();
         let mut client = connect(addr)?;
         ping(&mut client)?;
@@ -79,13 +141,13 @@ fn main() -> Outcome<()> {
     ping(&mut client)?;
     for round in 0..2 * ROUNDS {
         let asleep = round % 2 == 0;
-        settle(&target, asleep);
+        watched.settle(asleep)?;
         let asked = Instant::now();
         ping(&mut client)?;
         kept.record(asleep, asked)?;
     }
     kept.print("kept connection");
-    let held = waits.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let held = held.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let (p10, p50) = (held.value_at_quantile(0.1), held.value_at_quantile(0.5));
     println!(
         "from held to released: p10 {:.1} µs, p50 {:.1} µs",
@@ -93,19 +155,8 @@ fn main() -> Outcome<()> {
         micros(p50)
     );
     println!("load {}", fs::read_to_string("/proc/loadavg")?.trim());
-    idle(addr)
-}
-
-/// Parks the target when it has become quiet, or only waits for that.
-fn settle(target: &TargetHandle<Controller>, asleep: bool) {
-    loop {
-        match target.try_park(Duration::from_micros(200)) {
-            Ok(permit) if asleep => return permit.parked(),
-            Ok(permit) => return permit.abort(),
-            Err(busy) if busy.state == TargetState::Asleep => return,
-            Err(_) => thread::sleep(Duration::from_micros(100)),
-        }
-    }
+    drop(client);
+    idle(addr, &watched)
 }
 
 /// Latencies of the awake and the sleeping target.
@@ -148,22 +199,23 @@ fn micros(nanos: u64) -> f64 {
 }
 
 /// Resident memory per connection: first of clients that said nothing, then of those that were answered once.
-fn idle(addr: SocketAddr) -> Outcome<()> {
+fn idle(addr: SocketAddr, watched: &Watched) -> Outcome<()> {
+    watched.until(|now| now.connections == 0)?;
     let start = resident_kib()?;
     let mut clients = Vec::with_capacity(IDLE);
     for _ in 0..IDLE {
         clients.push(connect(addr)?);
     }
-    thread::sleep(Duration::from_millis(500));
+    watched.until(|now| now.connections == IDLE)?;
     let silent = resident_kib()?;
     for client in clients.iter_mut().take(ANSWERED) {
         ping(client)?;
     }
-    thread::sleep(Duration::from_millis(500));
+    watched.until(|now| now.exchanges == 0)?;
     let quiet = resident_kib()?;
-    let each = |kib: f64, clients: f64| kib * 1024.0 / clients;
-    let silent_bytes = each(silent - start, 5000.0);
-    let stream_bytes = each(quiet - silent, 4800.0);
+    let each = |kib: f64, clients: usize| kib * 1024.0 / clients as f64;
+    let silent_bytes = each(silent - start, IDLE);
+    let stream_bytes = each(quiet - silent, ANSWERED);
     println!("{IDLE} silent connections: {silent_bytes:.0} bytes each");
     println!(
         "a quiet connection that has a backend stream: {:.0} bytes",
