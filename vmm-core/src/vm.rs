@@ -273,24 +273,24 @@ impl Vm {
     /// in such a moment it wakes quickest. The guest has to be running, and goes on.
     ///
     /// The link tells when nothing is under way. That the vCPU has halted then, some microseconds later, can only be looked
-    /// at, by short pauses.
+    /// at, by short pauses. [`Duration::MAX`] is as long as the VM lives.
     ///
     /// # Errors
     /// The VM has stopped, or its vCPU's state could not be read.
     pub fn settle(&mut self, timeout: Duration) -> Result<bool, SettleError> {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now().checked_add(timeout);
         let net = self.net().cloned();
         if let Some(net) = &net {
             net.refill_spares();
         }
         let mut step = FIRST_LOOK;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
             let settled = net.as_ref().is_none_or(|net| net.wait_settled(left));
             let paused = self.pause()?;
             let rests = settled && paused.is_quiet()?;
             paused.resume()?;
-            if rests || Instant::now() >= deadline {
+            if rests || deadline.is_some_and(|at| Instant::now() >= at) {
                 return Ok(rests);
             }
             std::thread::sleep(step);

@@ -117,7 +117,7 @@ fn quiet_is_halted_with_nothing_under_way() {
     // Halted with interrupts off is halted, too.
     let mut halted = Vm::boot(&hypervisor(), &config(), &Code::new().mark(7).halt().image()).unwrap();
     halted.start().unwrap();
-    settle(&mut halted);
+    assert!(halted.settle(Duration::MAX).unwrap());
 }
 
 fn threads_end_with_the_vm_in_every_state() {
