@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::{io::AsyncWrite, time::Instant};
+use tokio::io::AsyncWrite;
 
 use super::{
     buffer::{BUFFER_BYTES, Chunk},
@@ -129,7 +129,9 @@ impl<A: Activator, C: Stream> Session<A, C> {
             }
             if let Some(closing) = &mut self.closing {
                 if moved {
-                    closing.as_mut().reset(Instant::now() + self.options.drain_quiet);
+                    let clock = self.target.clock();
+                    let until = clock.now().after(self.options.drain_quiet);
+                    closing.as_mut().reset(clock.deadline(until));
                 }
                 let quiet = closing.as_mut().poll(cx).is_ready();
                 if quiet && self.talk.is_idle() && self.down.is_empty() {

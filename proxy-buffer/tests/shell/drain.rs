@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use proxy_buffer::{Limits, TcpOptions};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 
-use crate::world::{World, ask, expect, reset, rest};
+use crate::{
+    pipes::{Room, pass, read},
+    world::{World, ask, expect, http, reset, rest},
+};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -116,4 +120,23 @@ async fn the_deadline_cuts_off_an_answer_so_that_it_does_not_look_complete() {
     assert_eq!((report.finished, report.refused, report.aborted), (0, 0, 1));
     let error = client.read_to_end(&mut Vec::new()).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_time_without_end_leaves_connections_to_the_deadline() {
+    let options = TcpOptions {
+        drain_quiet: Duration::MAX,
+        ..http()
+    };
+    let mut room = Room::new(Limits::default(), options);
+    let (mut client, mut backend) = room.connected("GET / HTTP/1.1\r\n\r\n").await;
+    let proxy = room.proxy.clone();
+    let drain = tokio::spawn(async move { proxy.drain(LONG).await });
+    pass(1).await;
+    let answer = "HTTP/1.1 204 No Content\r\n\r\n";
+    backend.write_all(answer.as_bytes()).await.unwrap();
+    read(&mut client, answer).await;
+    let report = drain.await.unwrap();
+    assert_eq!((report.finished, report.refused, report.aborted), (0, 0, 1));
+    assert_eq!(room.seconds(), 60);
 }
