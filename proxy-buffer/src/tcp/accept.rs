@@ -9,7 +9,7 @@ use std::{
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{TcpOptions, session::Session};
-use crate::{Activator, HoldError, Stream, seats::Seat, target::Target, time::Timestamp};
+use crate::{Activator, HoldError, Stream, drain::Outcome, seats::Seat, target::Target, time::Timestamp};
 
 /// Pause after an accept that failed for want of something (descriptors, memory); doubled each time.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
@@ -143,19 +143,14 @@ struct Client<A: Activator, C> {
 
 impl<A: Activator, C: Stream> Client<A, C> {
     fn serve(self, seat: Seat) {
-        let shared = self.slot.target.shared().clone();
-        let session = async move {
-            let Self {
-                slot,
-                options,
-                stream,
-                reset,
-            } = self;
-            let mut session = Session::new(slot.target.clone(), options, stream, reset, Some(seat));
+        let (mut session, slot) = self.into_session(Some(seat));
+        let shared = slot.target.shared().clone();
+        let serving = async move {
             let outcome = session.run().await;
-            slot.target.shared().tally.count(outcome);
+            drop(session);
+            slot.end(outcome);
         };
-        shared.tracker.spawn_on(session, &shared.runtime);
+        shared.tracker.spawn_on(serving, &shared.runtime);
     }
 
     /// Refuses it in a task of its own, if there are not too many of them.
@@ -165,19 +160,24 @@ impl<A: Activator, C: Stream> Client<A, C> {
         let Ok(permit) = shared.lobby.clone().try_acquire_owned() else {
             return;
         };
+        let (mut session, slot) = self.into_session(None);
         let refusal = async move {
-            let Self {
-                slot,
-                options,
-                stream,
-                reset,
-            } = self;
-            let mut session = Session::new(slot.target.clone(), options, stream, reset, None);
             let outcome = session.refuse(why).await;
-            slot.target.shared().tally.count(outcome);
             drop((session, permit));
+            slot.end(outcome);
         };
         shared.tracker.spawn_on(refusal, &shared.runtime);
+    }
+
+    fn into_session(self, seat: Option<Seat>) -> (Session<A, C>, Slot<A>) {
+        let Self {
+            slot,
+            options,
+            stream,
+            reset,
+        } = self;
+        let session = Session::new(slot.target.clone(), options, stream, reset, seat);
+        (session, slot)
     }
 }
 
@@ -198,6 +198,10 @@ impl<A: Activator> Slot<A> {
             target: target.clone(),
             since: target.shared().clock.now(),
         }
+    }
+
+    fn end(self, outcome: Outcome) {
+        self.target.shared().tally.count(outcome);
     }
 }
 
