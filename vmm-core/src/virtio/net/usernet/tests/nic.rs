@@ -90,7 +90,12 @@ impl Host {
     }
 
     pub(super) fn is_quiet(&self) -> bool {
-        self.device.lock().unwrap().device().backend().is_quiet()
+        self.with_link(|net| net.is_quiet())
+    }
+
+    /// Does something with the link behind the device.
+    pub(super) fn with_link<T>(&self, act: impl FnOnce(&mut UserNet) -> T) -> T {
+        act(self.device.lock().unwrap().device_mut().backend_mut())
     }
 
     /// Serves what is ready; waits for something if `timeout_ms` is not zero.

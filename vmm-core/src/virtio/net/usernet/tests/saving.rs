@@ -6,19 +6,12 @@ use smoltcp::socket::tcp::State;
 use super::nic::{Host, Machine, PORT, config, read_all, write};
 use crate::virtio::TransportState;
 use crate::virtio::net::usernet::state::SavedHost;
-use crate::virtio::net::usernet::{AttachError, ConnectError, DetachedStreams, UserNetState};
+use crate::virtio::net::usernet::{AttachError, ConnectError, DetachedStreams, UserNet, UserNetState};
 
 /// Parks the machine and wakes it on a new host side, through the bytes of a snapshot.
 fn park(machine: &mut Machine) -> (TransportState, UserNetState, DetachedStreams) {
     let transport = machine.host.transport();
-    let (link, streams) = machine
-        .host
-        .device
-        .lock()
-        .unwrap()
-        .device_mut()
-        .backend_mut()
-        .detach();
+    let (link, streams) = machine.host.with_link(UserNet::detach);
     let bytes = postcard::to_stdvec(&(transport, link)).unwrap();
     let (transport, link) = postcard::from_bytes(&bytes).unwrap();
     (transport, link, streams)
@@ -26,14 +19,11 @@ fn park(machine: &mut Machine) -> (TransportState, UserNetState, DetachedStreams
 
 fn wake(machine: &mut Machine, saved: (TransportState, UserNetState, DetachedStreams), spares: usize) {
     machine.host = Host::new(&machine.guest.mem, config(spares));
-    let mut device = machine.host.device.lock().unwrap();
-    device.restore(&saved.0).unwrap();
-    device
-        .device_mut()
-        .backend_mut()
-        .attach(saved.1, saved.2)
-        .unwrap();
-    device.kick();
+    let (transport, link, streams) = saved;
+    let host = &machine.host;
+    host.device.lock().unwrap().restore(&transport).unwrap();
+    host.with_link(|net| net.attach(link, streams)).unwrap();
+    host.device.lock().unwrap().kick();
 }
 
 #[test]
@@ -123,7 +113,7 @@ fn a_link_goes_on_after_its_state_was_only_looked_at() {
     let stream = machine.host.handle.connect(PORT).unwrap();
     write(&stream, b"one ");
     machine.run();
-    let looked = machine.host.device.lock().unwrap().device().backend().state();
+    let looked = machine.host.with_link(|net| net.state());
     assert_eq!(looked.connections.len(), 1);
     write(&stream, b"two");
     machine.run();
@@ -142,11 +132,9 @@ fn states_that_contradict_themselves_are_refused() {
     let attach = |change: fn(&mut UserNetState)| {
         let mut state = good.clone();
         change(&mut state);
-        let mut device = machine.host.device.lock().unwrap();
-        device
-            .device_mut()
-            .backend_mut()
-            .attach(state, DetachedStreams::default())
+        machine
+            .host
+            .with_link(|net| net.attach(state, DetachedStreams::default()))
     };
     let refused = [
         attach(|s| s.connections = vec![s.connections[0].clone(); 2]),

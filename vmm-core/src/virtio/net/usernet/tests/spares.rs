@@ -3,6 +3,7 @@ use std::time::Duration;
 use smoltcp::socket::tcp::State;
 
 use super::nic::{Machine, PORT, config, read_all, write};
+use crate::virtio::net::usernet::UserNet;
 
 #[test]
 fn a_spare_needs_no_handshake() {
@@ -110,16 +111,7 @@ fn nobody_waits_for_a_detached_link() {
         move || handle.wait_settled(Duration::from_secs(60))
     });
     machine.run();
-    drop(
-        machine
-            .host
-            .device
-            .lock()
-            .unwrap()
-            .device_mut()
-            .backend_mut()
-            .detach(),
-    );
+    drop(machine.host.with_link(UserNet::detach));
     assert!(!waiter.join().unwrap());
     assert!(!handle.wait_settled(Duration::from_secs(60)), "at once");
 }

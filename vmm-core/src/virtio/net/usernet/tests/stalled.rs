@@ -18,6 +18,23 @@ fn pass(net: &mut UserNet, now: Millis) {
     net.settle();
 }
 
+/// Four passes at `now` in which the guest takes and answers what there is.
+fn exchange(net: &mut UserNet, guest: &mut Guest, now: Millis) {
+    for _ in 0..4 {
+        while let Some(frame) = net.take() {
+            guest
+                .wire
+                .received
+                .push_back([frame.header, frame.body[0], frame.body[1]].concat());
+        }
+        guest.poll(now);
+        while let Some(frame) = guest.wire.sent.pop_front() {
+            net.give(&frame);
+        }
+        net.settle();
+    }
+}
+
 /// Lets the link's timer go off until `done`, or until it is not set any more. Answers when that was.
 fn wait(net: &mut UserNet, mut now: Millis, done: impl Fn(&mut UserNet) -> bool) -> Millis {
     for _ in 0..1_000 {
@@ -89,19 +106,7 @@ fn an_open_connection_ends_when_its_guest_takes_no_more_frames() {
     let stream = handle.connect(PORT).unwrap();
     net.set_now(now);
     net.wake();
-    for _ in 0..4 {
-        while let Some(frame) = net.take() {
-            guest
-                .wire
-                .received
-                .push_back([frame.header, frame.body[0], frame.body[1]].concat());
-        }
-        guest.poll(now);
-        while let Some(frame) = guest.wire.sent.pop_front() {
-            net.give(&frame);
-        }
-    }
-    net.settle();
+    exchange(&mut net, &mut guest, now);
     assert!(net.is_quiet());
     assert_eq!(handle.counts().connections_opened, 1);
 
@@ -125,20 +130,8 @@ fn a_guest_that_takes_frames_again_in_time_is_connected() {
     let late = wait(&mut net, start, |net| {
         net.due().is_some_and(|due| due.since(start) == GIVE_UP_MS)
     });
-    for _ in 0..4 {
-        net.set_now(late);
-        while let Some(frame) = net.take() {
-            guest
-                .wire
-                .received
-                .push_back([frame.header, frame.body[0], frame.body[1]].concat());
-        }
-        guest.poll(late);
-        while let Some(frame) = guest.wire.sent.pop_front() {
-            net.give(&frame);
-        }
-        net.settle();
-    }
+    net.set_now(late);
+    exchange(&mut net, &mut guest, late);
     assert_eq!(net.handle().counts().connections_opened, 1);
     assert!(!ended(&stream) && net.is_quiet());
     let end = wait(&mut net, late, |_| false);

@@ -3,7 +3,7 @@ use std::net::Shutdown;
 use smoltcp::socket::tcp::State;
 
 use super::nic::{Machine, PORT, config, read_all, write};
-use crate::virtio::net::usernet::{ConnectError, UserNetConfig};
+use crate::virtio::net::usernet::{ConnectError, UserNet, UserNetConfig};
 
 #[test]
 fn a_stream_to_a_guest_port_echoes() {
@@ -229,14 +229,7 @@ fn a_silent_host_costs_no_wake_ups() {
     machine.run();
     // One expiry of the timer may still come; after that there is nothing to wake for.
     machine.run_until("silence", |machine| {
-        machine
-            .host
-            .device
-            .lock()
-            .unwrap()
-            .device()
-            .backend()
-            .is_disarmed()
+        machine.host.with_link(|net| net.is_disarmed())
     });
 }
 
@@ -274,14 +267,7 @@ fn nobody_reads(machine: &mut Machine) -> (std::os::unix::net::UnixStream, Vec<u
 fn what_was_acknowledged_can_be_read_after_the_end() {
     let mut machine = Machine::new(config(0));
     let (stream, acknowledged) = nobody_reads(&mut machine);
-    machine
-        .host
-        .device
-        .lock()
-        .unwrap()
-        .device_mut()
-        .backend_mut()
-        .end();
+    machine.host.with_link(UserNet::end);
     assert_eq!(
         machine.host.handle.connections(),
         0,
