@@ -4,7 +4,7 @@ use proxy_buffer::{Limits, TargetState, TcpOptions};
 use tokio::io::AsyncWriteExt;
 
 use crate::{
-    pipes::{Room, pass, read, rest},
+    pipes::{Room, drip_until, pass, read, rest},
     world::{expect, http},
 };
 
@@ -32,25 +32,15 @@ async fn a_head_that_drips_in_wakes_its_target_once_and_when_it_is_complete() {
 #[tokio::test(start_paused = true)]
 async fn a_head_that_never_ends_is_a_408_and_wakes_nothing() {
     let room = Room::http();
-    let (mut reader, mut writer) = tokio::io::split(room.client());
-    let drip = async {
-        for byte in GET.bytes().take(20).chain(std::iter::repeat(b'x')) {
-            pass(4).await;
-            if writer.write_all(&[byte]).await.is_err() {
-                return;
-            }
-        }
-    };
-    let body = tokio::select! {
-        () = drip => unreachable!("it is answered while it drips"),
-        body = expect(&mut reader, 408) => body,
-    };
+    let mut client = room.client();
+    let head = GET.bytes().take(20).chain(std::iter::repeat(b'x'));
+    let body = drip_until(&mut client, head, 408).await;
     assert!(
         body.contains("its head was not complete after 30000 ms"),
         "{body}"
     );
     assert_eq!(room.seconds(), 34);
-    drop((reader, writer));
+    drop(client);
     room.assert_forgotten().await;
     assert_eq!((room.log.count("started"), room.proxy.held_bytes()), (0, 0));
 }

@@ -9,7 +9,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::world::{Log, http};
+use crate::world::{Log, expect, http};
 
 /// Bytes that a pipe takes before somebody reads them.
 pub(crate) const PIPE_BYTES: usize = 4096;
@@ -145,6 +145,27 @@ pub(crate) async fn read(stream: &mut DuplexStream, text: &str) {
     let mut read = vec![0; text.len()];
     stream.read_exact(&mut read).await.unwrap();
     assert_eq!(String::from_utf8_lossy(&read), text);
+}
+
+/// Sends a byte every four seconds until the proxy answers with `status`, and says in which words.
+pub(crate) async fn drip_until(
+    client: &mut DuplexStream,
+    bytes: impl Iterator<Item = u8>,
+    status: u16,
+) -> String {
+    let (mut reader, mut writer) = tokio::io::split(client);
+    let drip = async {
+        for byte in bytes {
+            pass(4).await;
+            if writer.write_all(&[byte]).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = drip => unreachable!("it is answered while it drips"),
+        body = expect(&mut reader, status) => body,
+    }
 }
 
 /// Everything until the end of the stream.

@@ -6,7 +6,7 @@ use proxy_buffer::{Limits, Protocol, TargetState, TcpOptions, http1_refusal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
-    pipes::{Room, pass, read, rest},
+    pipes::{Room, drip_until, pass, read, rest},
     world::{World, ask, expect, http, reset},
 };
 
@@ -201,19 +201,7 @@ async fn a_head_that_drips_in_is_a_408_at_its_time() {
     let mut room = Room::http();
     room.wake().await;
     let (mut client, _backend) = room.connected("G").await;
-    let (mut reader, mut writer) = tokio::io::split(&mut client);
-    let drip = async {
-        for byte in GET.bytes().skip(1).cycle() {
-            pass(4).await;
-            if writer.write_all(&[byte]).await.is_err() {
-                return;
-            }
-        }
-    };
-    let body = tokio::select! {
-        () = drip => unreachable!("it is answered while it drips"),
-        body = expect(&mut reader, 408) => body,
-    };
+    let body = drip_until(&mut client, GET.bytes().skip(1).cycle(), 408).await;
     assert_eq!(
         body,
         "408 Request Timeout: read the request: its head was not complete after 30000 ms\n"
