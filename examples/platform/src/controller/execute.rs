@@ -6,10 +6,11 @@ use std::time::Duration;
 use scheduler::{Action, Command, InstanceId, StartKind, Timestamp};
 use tracing::{debug, info, warn};
 
-use super::driver::{Controller, Running, Service};
+use super::driver::{Controller, Running};
 use super::fall::Fallen;
 use super::requests::Word;
 use super::run::Run;
+use super::service::Service;
 use super::status::Activity;
 use crate::host::{Fate, HostError, ParkMode, Parked, Started};
 

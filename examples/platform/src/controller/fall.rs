@@ -7,9 +7,10 @@ use scheduler::{Event, ServiceId, Timestamp};
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::driver::{Controller, Core, Running, Todo, Turn};
+use super::driver::{Controller, Core, Running};
 use super::run::Run;
 use super::status::Activity;
+use super::turn::{Todo, Turn};
 use crate::host::Verdict;
 use crate::vitals::MOST_TIMEOUTS;
 
@@ -82,7 +83,7 @@ impl Controller {
     fn falls(self: &Arc<Self>, core: &mut Core, run: Run, fallen: Fallen, reason: String) -> Option<Turn> {
         let Running { epoch, .. } = core.running.remove(&run.instance)?;
         let run = Run { epoch, ..run };
-        core.todo.push_back(Todo::End { run, fallen, reason });
+        core.agenda.push(Todo::End { run, fallen, reason });
         self.decide_with(core, run.exited())
     }
 
