@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::causes::causes;
 use crate::config::{Config, ConfigError, listen_address};
 use crate::line_sink::LineSink;
-use crate::platform::StartError;
+use crate::start_error::StartError;
 use crate::{demo, serve};
 
 /// A last error waits so long for a reader.

@@ -6,6 +6,7 @@ pub mod cli;
 mod config;
 mod controller;
 mod demo;
+mod descriptors;
 mod front;
 mod guest_stream;
 mod host;
@@ -13,10 +14,13 @@ mod kernel_file;
 mod line_sink;
 mod micro_vm;
 mod pace;
+mod parts;
 mod phases;
 mod platform;
 mod scratch;
 mod serve;
+mod start_error;
+mod state_dir;
 mod vitals;
 mod wake_clock;
 
@@ -28,4 +32,5 @@ pub use host::{Fate, GuestLink, HostError, InstanceHost, ParkMode, Parked, Start
 pub use kernel_file::KernelFileError;
 pub use micro_vm::{MicroVmHost, MicroVmOptions, Template, TemplateError};
 pub use phases::{Durations, Phase, WakePhases};
-pub use platform::{Platform, StartError, StartStep, Stopped};
+pub use platform::{Platform, StartStep, Stopped};
+pub use start_error::StartError;

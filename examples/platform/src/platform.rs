@@ -1,120 +1,34 @@
 //! A running platform: one service behind one listener, from the first byte to the sleeping guest and back.
 
-use std::fs::{File, TryLockError};
-use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use proxy_buffer::{
-    DrainReport, InvalidLimits, Limits, Protocol, Proxy, TargetHandle, TcpOptions, http1_refusal,
-};
-use rustix::process::{Resource, getrlimit};
-use scheduler::{Problem, QueueConfig, ServiceConfig, ServiceId, StartConfig, StartSource};
+use proxy_buffer::{DrainReport, Protocol, Proxy, TargetHandle, TcpOptions, http1_refusal};
+use scheduler::ServiceId;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
-use vmm_core::{BootError, Hypervisor, NotReady, UserNetConfig, VmConfig};
+use tracing::warn;
+use vmm_core::{Hypervisor, NotReady};
 
-use crate::causes::causes;
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::controller::{Controller, ServiceSetup, ServiceStatus};
 use crate::front::{ServiceActivator, ServiceObserver, TargetGate};
 use crate::guest_stream::Doors;
 use crate::host::{HostError, InstanceHost};
-use crate::kernel_file::{self, KernelFileError};
-use crate::micro_vm::{MicroVmHost, MicroVmOptions, TemplateError};
+use crate::micro_vm::MicroVmHost;
+use crate::parts;
 use crate::phases::WakePhases;
-use crate::scratch::Scratch;
+use crate::start_error::StartError;
+use crate::state_dir::StateDir;
 
 const SERVICE: ServiceId = ServiceId(1);
-/// As many as the proxy lets in by default, and the most that a link takes: nobody is let in and then refused.
-const LINK_CONNECTIONS: usize = 16 * 1024;
 /// How long [`Platform::start`] waits for the stock of shells.
 const SHELLS_TIMEOUT: Duration = Duration::from_secs(10);
 /// It says so often how many there are.
 const SHELLS_STEP: Duration = Duration::from_secs(1);
-/// What connecting may take beside the wait for others.
-const CONNECT_MARGIN: Duration = Duration::from_secs(5);
-/// What a start may take beside the time that the guest has for booting.
-const BOOT_MARGIN: Duration = Duration::from_secs(5);
-
-/// The platform could not be started.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// Its configuration cannot be used.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The configuration does not fit the scheduler.
-    #[error("configuration: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Scaling(Vec<Problem>),
-    /// The configuration does not fit the proxy.
-    #[error("configuration")]
-    Limits(#[from] InvalidLimits),
-    /// KVM cannot be used.
-    #[error(transparent)]
-    Hypervisor(#[from] vmm_core::OpenError),
-    /// The configured kernel is of no use.
-    #[error(transparent)]
-    KernelFile(#[from] KernelFileError),
-    /// The guest does not come to serve.
-    #[error("boot {guest}")]
-    Guest {
-        /// Which one.
-        guest: String,
-        /// Why not.
-        #[source]
-        source: TemplateError,
-    },
-    /// A directory or file of the platform's own could not be made.
-    #[error("{what} {}", .path.display())]
-    File {
-        /// What was being done.
-        what: &'static str,
-        /// To what.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// The state directory is another platform's.
-    #[error("state directory {} is in use by another platform: end that one, or name another --state-dir", .dir.display())]
-    StateDir {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// There is no place for a directory of this run's own.
-    #[error("create a directory in {} (TMPDIR names another place for it, --state-dir a lasting one)", .dir.display())]
-    TemporaryDir {
-        /// Where it was to be.
-        dir: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// The service's snapshot could not be made.
-    #[error(transparent)]
-    Template(#[from] TemplateError),
-    /// No shells could be made.
-    #[error("make VMs ahead")]
-    Shells(#[source] NotReady),
-    /// The address could not be listened on.
-    #[error("listen on {addr}")]
-    Listen {
-        /// The address.
-        addr: SocketAddr,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// A task of ours panicked, which it has reported.
-    #[error("start the platform: a task panicked")]
-    Panicked,
-}
 
 /// How far [`Platform::start_telling`] has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,15 +65,8 @@ pub struct Platform {
     proxy: Proxy<ServiceActivator>,
     target: TargetHandle<ServiceActivator>,
     timer: JoinHandle<()>,
-    _keeper: Option<Keeper>,
-}
-
-/// Holds the directory of the snapshots for as long as the platform lives.
-enum Keeper {
-    /// The configured one, locked against another platform.
-    Lock(#[expect(dead_code, reason = "held for its lock")] File),
-    /// One of its own, removed in the end.
-    Scratch(#[expect(dead_code, reason = "held for its removal")] Scratch),
+    /// Held as long as it lives; another host's instances live elsewhere.
+    _state_dir: Option<StateDir>,
 }
 
 impl Platform {
@@ -186,13 +93,16 @@ impl Platform {
         let hypervisor = Arc::new(Hypervisor::open()?);
         // Before anything that takes long: a taken port is the commonest mistake.
         let listener = listen(&config).await?;
-        let (options, keeper) = host_options(&config)?;
+        let kernel = parts::kernel(&config)?;
+        let state_dir = StateDir::open(config.state_dir.as_deref())?;
+        let options = parts::host(&config, kernel, state_dir.path());
         let guest = config.kernel.clone();
         let calling_off = CancellationToken::new();
         let _called_off = calling_off.clone().drop_guard();
         let host = tokio::task::spawn_blocking(move || {
             told(StartStep::Checked);
-            let host = MicroVmHost::new(hypervisor, options).map_err(|error| boot_error(guest, error))?;
+            let host =
+                MicroVmHost::new(hypervisor, options).map_err(|error| StartError::boot(guest, error))?;
             wait_shells(&host, &told, &calling_off)?;
             Ok::<_, StartError>(host)
         })
@@ -201,7 +111,7 @@ impl Platform {
         let boot_time = host.boot_time();
         let mut platform = Self::join(config, listener, Arc::new(host))?;
         platform.boot_time = boot_time;
-        platform._keeper = Some(keeper);
+        platform._state_dir = Some(state_dir);
         Ok(platform)
     }
 
@@ -220,7 +130,7 @@ impl Platform {
         (listener, addr): (TcpListener, SocketAddr),
         host: Arc<dyn InstanceHost>,
     ) -> Result<Self, StartError> {
-        let scaling = scaling(&config).validate().map_err(StartError::Scaling)?;
+        let scaling = parts::scaling(&config).validate().map_err(StartError::Scaling)?;
         let mut setup = ServiceSetup::new(SERVICE, scaling, Arc::clone(&host));
         setup.unattended = config.unattended();
         let controller = Controller::new(vec![setup]);
@@ -233,7 +143,7 @@ impl Platform {
         let observer = ServiceObserver {
             controller: Arc::clone(&controller),
         };
-        let proxy = Proxy::new(limits(&config), activator, observer)?;
+        let proxy = Proxy::new(parts::limits(&config), activator, observer)?;
         let target = proxy.target(SERVICE);
         controller.set_gate(SERVICE, Arc::new(TargetGate(target.clone())));
         let options = TcpOptions {
@@ -251,7 +161,7 @@ impl Platform {
             proxy,
             target,
             timer,
-            _keeper: None,
+            _state_dir: None,
         })
     }
 
@@ -368,116 +278,4 @@ async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), StartError
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
     let addr = listener.local_addr().map_err(failed)?;
     Ok((listener, addr))
-}
-
-/// An error of the first boot, with the kernel that it is about.
-fn boot_error(kernel: Option<PathBuf>, source: TemplateError) -> StartError {
-    let contract = match &source {
-        TemplateError::Boot(BootError::Kernel(_)) => "; docs/guest-abi.md says what a kernel must be",
-        TemplateError::NotServing { .. } => "",
-        _ => return source.into(),
-    };
-    let guest = match kernel {
-        Some(path) => format!("kernel {}{contract}", path.display()),
-        None => "the built-in guest".to_owned(),
-    };
-    StartError::Guest { guest, source }
-}
-
-fn limits(config: &Config) -> Limits {
-    Limits {
-        held_connections: config.max_held,
-        hold_time: config.hold(),
-        // The doors of the guest open earlier, or say why not.
-        connect_time: config.hold() + CONNECT_MARGIN,
-        request_time: config.request(),
-        answer_time: config.answer(),
-        connections_total: connections_total(),
-        ..Limits::default()
-    }
-}
-
-/// As many connections as there are descriptors for: one for the client and two for the guest's stream each, beside what is
-/// kept for instances and for refusing clients.
-fn connections_total() -> usize {
-    const RESERVE: u64 = 128;
-    let Some(descriptors) = getrlimit(Resource::Nofile).current else {
-        return Limits::default().connections_total;
-    };
-    // Of few descriptors, half are kept.
-    let spare = descriptors.saturating_sub(RESERVE.min(descriptors / 2));
-    let connections = usize::try_from(spare / 3).unwrap_or(usize::MAX).max(1);
-    let connections = connections.min(Limits::default().connections_total);
-    info!(
-        descriptors,
-        connections, "the descriptors bound the client connections open at a time"
-    );
-    connections
-}
-
-fn scaling(config: &Config) -> ServiceConfig {
-    ServiceConfig {
-        cooldown: Some(config.cooldown()),
-        start_from: StartSource::Snapshot,
-        queue: QueueConfig {
-            max_wait: config.hold(),
-            ..QueueConfig::default()
-        },
-        start: StartConfig {
-            timeout: config.boot() + BOOT_MARGIN,
-            ..StartConfig::default()
-        },
-        ..ServiceConfig::default()
-    }
-}
-
-fn host_options(config: &Config) -> Result<(MicroVmOptions, Keeper), StartError> {
-    let file = |what, path: &PathBuf| {
-        let path = path.clone();
-        move |source| StartError::File { what, path, source }
-    };
-    let kernel: Arc<[u8]> = match &config.kernel {
-        Some(path) => kernel_file::read(path)?,
-        None => guest::ELF.into(),
-    };
-    let (dir, keeper) = match &config.state_dir {
-        Some(dir) => {
-            std::fs::create_dir_all(dir).map_err(file("create state directory", dir))?;
-            let path = dir.join("lock");
-            let lock = File::create(&path).map_err(file("create", &path))?;
-            lock.try_lock().map_err(|error| match error {
-                TryLockError::WouldBlock => StartError::StateDir { dir: dir.clone() },
-                TryLockError::Error(source) => file("lock", &path)(source),
-            })?;
-            // Those whose writers live are locked and stay. Leftovers only take room.
-            if let Err(error) = snapshot::clean_stale(dir) {
-                warn!(dir = %dir.display(), error = causes(&error), "half-written snapshots of an earlier run stay");
-            }
-            (dir.clone(), Keeper::Lock(lock))
-        }
-        None => {
-            let scratch = Scratch::new().map_err(|source| StartError::TemporaryDir {
-                dir: std::env::temp_dir(),
-                source,
-            })?;
-            (scratch.path().to_owned(), Keeper::Scratch(scratch))
-        }
-    };
-    let net = UserNetConfig::default()
-        .spare(config.guest_port, config.spare_connections)
-        .max_connections(LINK_CONNECTIONS);
-    let vm = VmConfig::default()
-        .memory_bytes(config.memory_mib << 20)
-        .cmdline(config.cmdline.clone())
-        .net(Some(net));
-    let options = MicroVmOptions {
-        vm,
-        kernel,
-        port: config.guest_port,
-        shells: config.shells,
-        boot_timeout: config.boot(),
-        dir,
-        keep: config.state_dir.is_some(),
-    };
-    Ok((options, keeper))
 }
