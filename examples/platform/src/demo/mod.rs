@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Barrier, watch};
+use tokio::task::JoinSet;
 
 use self::client::Exchange;
 use self::report::Report;
@@ -203,19 +204,19 @@ async fn crowd(platform: &Platform) -> anyhow::Result<Crowd> {
     asleep(&mut status).await?;
     let before = status.borrow().restores;
     let barrier = Arc::new(Barrier::new(CROWD));
-    let clients: Vec<_> = (0..CROWD)
-        .map(|_| {
-            let barrier = Arc::clone(&barrier);
-            tokio::spawn(async move {
-                barrier.wait().await;
-                client::get_async(addr, "/").await
-            })
-        })
-        .collect();
+    let mut clients = JoinSet::new();
+    for _ in 0..CROWD {
+        let barrier = Arc::clone(&barrier);
+        clients.spawn(async move {
+            barrier.wait().await;
+            client::get_async(addr, "/").await
+        });
+    }
     let mut answered = 0;
     let mut failure = None;
-    for client in clients {
-        match client.await? {
+    // In the order of their ends: those that waited in vain may have done so because of the first that failed.
+    while let Some(client) = clients.join_next().await {
+        match client? {
             Ok(_) => answered += 1,
             Err(error) => {
                 failure.get_or_insert(error.context(format!("one of {CROWD} that came at once")));

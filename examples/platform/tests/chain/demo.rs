@@ -133,7 +133,7 @@ fn what_a_killed_one_leaves_the_next_run_removes() -> Result<()> {
 fn a_request_that_is_lost_is_told_with_its_cause() -> Result<()> {
     // Descriptors for a guest, but not for a hundred clients.
     let mut command = Command::new("sh");
-    let script = "ulimit -n 200; exec \"$1\" demo --wakes 3";
+    let script = "ulimit -n 100; exec \"$1\" demo --wakes 3";
     command.args(["-c", script, "sh", PROGRAM]);
     let ended = Process::spawn(command)?.end()?;
     ensure!(ended.code == Some(1), "{ended:?}");
