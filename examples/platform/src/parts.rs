@@ -29,7 +29,7 @@ pub(crate) fn limits(config: &Config) -> Limits {
         connect_time: config.hold() + CONNECT_MARGIN,
         request_time: config.request(),
         answer_time: config.answer(),
-        connections_total: connections_total(),
+        connections_total: connections_total(config.shells),
         ..Limits::default()
     }
 }

@@ -1,12 +1,14 @@
 //! Many clients at once, and clients that leave.
 
+use std::process::Command;
 use std::sync::Barrier;
 use std::thread;
 
 use anyhow::{Result, ensure};
 
 use crate::Test;
-use crate::client::request;
+use crate::client::{get, request};
+use crate::process::{PROGRAM, Process};
 use crate::service::Service;
 
 pub(crate) const TESTS: &[Test] = &[
@@ -21,6 +23,10 @@ pub(crate) const TESTS: &[Test] = &[
     (
         "crowd::when_all_have_left_the_instance_sleeps",
         when_all_have_left_the_instance_sleeps,
+    ),
+    (
+        "crowd::of_few_descriptors_none_that_a_client_in_needs_is_spent_on_another",
+        of_few_descriptors_none_that_a_client_in_needs_is_spent_on_another,
     ),
 ];
 
@@ -103,5 +109,32 @@ fn when_all_have_left_the_instance_sleeps() -> Result<()> {
     service.asleep()?;
     ensure!(service.platform().held() == 0);
     service.stop()?;
+    Ok(())
+}
+
+fn of_few_descriptors_none_that_a_client_in_needs_is_spent_on_another() -> Result<()> {
+    for limit in ["100", "128", "160"] {
+        let mut command = Command::new("sh");
+        let script = "ulimit -n \"$2\"; exec \"$1\" serve --listen 127.0.0.1:0 --cooldown-ms 1";
+        command.args(["-c", script, "sh", PROGRAM, limit]);
+        let (process, addr) = Process::serving(command)?;
+        thread::scope(|scope| {
+            let clients: Vec<_> = (0..40)
+                .map(|_| {
+                    scope.spawn(|| {
+                        for _ in 0..5 {
+                            let reply = get(addr, "/burn?ms=3")?;
+                            ensure!(reply.status == 200, "of {limit} descriptors: {reply:?}");
+                        }
+                        Ok(())
+                    })
+                })
+                .collect();
+            clients
+                .into_iter()
+                .try_for_each(|client| client.join().expect("a client does not panic"))
+        })?;
+        process.terminate()?;
+    }
     Ok(())
 }

@@ -100,9 +100,14 @@ impl Process {
 
     /// `serve` on a free port with `arguments`, once it serves, and where.
     pub(crate) fn serve(arguments: &[&str]) -> Result<(Self, SocketAddr)> {
-        let mut process = Self::spawn(program(
+        Self::serving(program(
             &[&["serve", "--listen", "127.0.0.1:0"], arguments].concat(),
-        ))?;
+        ))
+    }
+
+    /// What `command` runs, once it serves, and where.
+    pub(crate) fn serving(command: Command) -> Result<(Self, SocketAddr)> {
+        let mut process = Self::spawn(command)?;
         let line = process.line("serving on http://")?;
         let addr = line.split([' ', '/']).find_map(|word| word.parse().ok());
         Ok((process, addr.with_context(|| format!("no address in {line:?}"))?))
