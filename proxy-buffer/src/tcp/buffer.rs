@@ -1,6 +1,14 @@
 //! Buffers that belong to a thread, not to a connection.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{
+    cell::RefCell,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::{HoldError, budget::Budget};
 
@@ -15,13 +23,13 @@ thread_local! {
 }
 
 /// Borrows a buffer of [`BUFFER_BYTES`].
-pub(super) fn borrow() -> Vec<u8> {
+fn borrow() -> Vec<u8> {
     FREE.with_borrow_mut(Vec::pop)
         .unwrap_or_else(|| vec![0; BUFFER_BYTES])
 }
 
 /// Gives a buffer back; one of another length is freed.
-pub(super) fn give_back(buffer: Vec<u8>) {
+fn give_back(buffer: Vec<u8>) {
     if buffer.len() == BUFFER_BYTES {
         FREE.with_borrow_mut(|free| {
             if free.len() < FREE_BUFFERS {
@@ -65,6 +73,27 @@ impl Drop for Chunk {
     fn drop(&mut self) {
         give_back(std::mem::take(&mut self.buffer));
     }
+}
+
+/// Reads at most `most` bytes into a borrowed buffer; `None` is the end of the stream.
+pub(super) fn poll_chunk<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    most: usize,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Option<Chunk>>> {
+    let mut buffer = borrow();
+    let most = most.min(buffer.len());
+    let mut room = ReadBuf::new(buffer.get_mut(..most).unwrap_or_default());
+    let read = Pin::new(reader)
+        .poll_read(cx, &mut room)
+        .map_ok(|()| room.filled().len());
+    let len = match &read {
+        Poll::Ready(Ok(len)) => *len,
+        Poll::Ready(Err(_)) | Poll::Pending => 0,
+    };
+    let chunk = Chunk::new(buffer, len);
+    ready!(read)?;
+    Poll::Ready(Ok((len > 0).then_some(chunk)))
 }
 
 /// A share of the bytes that the proxy may hold.

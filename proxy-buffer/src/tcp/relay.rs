@@ -10,8 +10,8 @@ use std::{
 use tokio::io::AsyncWrite;
 
 use super::{
-    buffer::{BUFFER_BYTES, Chunk},
-    session::{End, Session, poll_chunk},
+    buffer::{BUFFER_BYTES, Chunk, poll_chunk},
+    session::{End, Session},
 };
 use crate::{Activator, Party, Stream, TargetState};
 
@@ -233,7 +233,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
             if wrote.stuck || !self.up.is_open() || !self.talk.wants_client() {
                 return Ok(Up::Moved(moved));
             }
-            match poll_chunk(&mut self.client, BUFFER_BYTES, cx) {
+            match self.poll_client(BUFFER_BYTES, cx) {
                 Poll::Pending => return Ok(Up::Moved(moved)),
                 Poll::Ready(Err(_)) => return Err(End::Done),
                 Poll::Ready(Ok(None)) => {

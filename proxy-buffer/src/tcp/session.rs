@@ -11,14 +11,14 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
+    io::{AsyncReadExt, AsyncWriteExt},
     sync::watch,
     time::{Sleep, sleep, timeout},
 };
 
 use super::{
     OpenConnections, TcpOptions, WakeOn,
-    buffer::{self, Chunk},
+    buffer::{BUFFER_BYTES, Chunk, poll_chunk},
     relay::{Flow, Passed, Pipe, Step},
     talk::Talk,
 };
@@ -247,12 +247,29 @@ impl<A: Activator, C: Stream> Session<A, C> {
         most: usize,
         cx: &mut Context<'_>,
     ) -> Poll<Result<io::Result<Option<Chunk>>, End>> {
-        let read = poll_chunk(&mut self.client, most, cx);
+        let read = self.poll_client(most, cx);
         match read.is_pending() {
             true => self.rest(cx)?,
             false => self.stir()?,
         }
         read.map(Ok)
+    }
+
+    /// Reads what the client says; `None` is its end.
+    pub(super) fn poll_client(
+        &mut self,
+        most: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<Chunk>>> {
+        loop {
+            let Some(mut chunk) = ready!(poll_chunk(&mut self.client, most, cx))? else {
+                return Poll::Ready(Ok(None));
+            };
+            chunk.advance(self.talk.empty_lines(chunk.bytes()));
+            if !chunk.bytes().is_empty() {
+                return Poll::Ready(Ok(Some(chunk)));
+            }
+        }
     }
 
     /// Passes the gate with the client's bytes, at once or after having been held.
@@ -382,7 +399,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
             }
             self.client.shutdown().await?;
             let mut drained = (&mut self.client).take(linger_bytes);
-            while let Some(chunk) = poll_fn(|cx| poll_chunk(&mut drained, buffer::BUFFER_BYTES, cx)).await? {
+            while let Some(chunk) = poll_fn(|cx| poll_chunk(&mut drained, BUFFER_BYTES, cx)).await? {
                 drop(chunk);
             }
             Ok::<_, io::Error>(())
@@ -390,27 +407,6 @@ impl<A: Activator, C: Stream> Session<A, C> {
         // Late or broken off: the connection is dropped either way.
         let _ = timeout(linger_time, farewell).await;
     }
-}
-
-/// Reads at most `most` bytes into a borrowed buffer; `None` is the end of the stream.
-pub(super) fn poll_chunk<R: AsyncRead + Unpin>(
-    reader: &mut R,
-    most: usize,
-    cx: &mut Context<'_>,
-) -> Poll<io::Result<Option<Chunk>>> {
-    let mut buffer = buffer::borrow();
-    let most = most.min(buffer.len());
-    let mut room = ReadBuf::new(buffer.get_mut(..most).unwrap_or_default());
-    let read = Pin::new(reader)
-        .poll_read(cx, &mut room)
-        .map_ok(|()| room.filled().len());
-    let len = match &read {
-        Poll::Ready(Ok(len)) => *len,
-        Poll::Ready(Err(_)) | Poll::Pending => 0,
-    };
-    let chunk = Chunk::new(buffer, len);
-    ready!(read)?;
-    Poll::Ready(Ok((len > 0).then_some(chunk)))
 }
 
 /// Whether the backend of `lineage` has died: its owner hears of it when we do, and may be about to say so.

@@ -111,6 +111,14 @@ impl Talk {
         }
     }
 
+    /// How many of the client's next bytes say nothing, and are not passed on.
+    pub(super) fn empty_lines(&mut self, bytes: &[u8]) -> usize {
+        match self {
+            Self::Raw { .. } => 0,
+            Self::Http1(talk) => talk.empty_lines(bytes),
+        }
+    }
+
     /// Bytes of the client, which are answered unless the backend has ended: `down` is its direction.
     pub(super) fn client_bytes(&mut self, now: Timestamp, bytes: &[u8], down: Flow) {
         match self {

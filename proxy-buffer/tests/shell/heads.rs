@@ -1,5 +1,7 @@
 //! Heads that come in pieces while their target sleeps.
 
+use std::time::Duration;
+
 use proxy_buffer::{Limits, TargetState, TcpOptions};
 use tokio::io::AsyncWriteExt;
 
@@ -9,6 +11,7 @@ use crate::{
 };
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const EMPTY: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
 #[tokio::test(start_paused = true)]
 async fn a_head_that_drips_in_wakes_its_target_once_and_when_it_is_complete() {
@@ -76,7 +79,7 @@ async fn half_a_head_whose_client_leaves_or_whose_proxy_drains_wakes_nothing() {
     client.write_all(b"GET / HT").await.unwrap();
     pass(1).await;
     let proxy = room.proxy.clone();
-    let drained = tokio::spawn(async move { proxy.drain(std::time::Duration::from_secs(10)).await });
+    let drained = tokio::spawn(async move { proxy.drain(Duration::from_secs(10)).await });
     expect(&mut client, 503).await;
     drop(client);
     assert_eq!(drained.await.unwrap().refused, 1);
@@ -84,8 +87,50 @@ async fn half_a_head_whose_client_leaves_or_whose_proxy_drains_wakes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn empty_lines_are_no_request_and_wake_nothing() {
+    let mut room = Room::http();
+    let mut client = room.client();
+    let mut backend = None;
+    for wakes in 0..3 {
+        for line in ["\r\n", "\n\r\n", "\r", "\n"] {
+            client.write_all(line.as_bytes()).await.unwrap();
+            pass(40).await;
+        }
+        assert_eq!(room.target.state(), TargetState::Asleep);
+        assert_eq!(room.log.count("busy"), wakes, "{:?}", room.log.all());
+        // The rest of one that was cut goes its way, too.
+        client.write_all(b"\r").await.unwrap();
+        pass(1).await;
+        client
+            .write_all(["\n\r\n", GET].concat().as_bytes())
+            .await
+            .unwrap();
+        let backend = match &mut backend {
+            Some(backend) => backend,
+            None => backend.insert(room.accepted().await),
+        };
+        read(backend, GET).await;
+        backend.write_all(EMPTY.as_bytes()).await.unwrap();
+        read(&mut client, EMPTY).await;
+        room.log.until("quiet", wakes + 1).await;
+        client.write_all(b"\r\n").await.unwrap();
+        pass(1).await;
+        assert_eq!(room.log.count("busy"), wakes + 1, "nor do they keep it awake");
+        room.target.try_park(Duration::from_secs(1)).unwrap().parked();
+    }
+    // Those that come with a request are left to the target.
+    room.connected(&["\r\n", GET].concat()).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn bytes_that_are_no_head_wake_at_once() {
-    for (options, said) in [(TcpOptions::default(), "G"), (http(), "\u{16}\u{3}\u{1}")] {
+    let proxied = "\r\n\r\n\0\r\nQUIT\n";
+    for (options, said) in [
+        (TcpOptions::default(), "G"),
+        (TcpOptions::default(), "\r\n"),
+        (http(), "\u{16}\u{3}\u{1}"),
+        (http(), proxied),
+    ] {
         let mut room = Room::new(Limits::default(), options);
         room.connected(said).await;
         assert_eq!(room.log.count("started"), 1);

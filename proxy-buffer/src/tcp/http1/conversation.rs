@@ -25,6 +25,7 @@ pub(in crate::tcp) struct Conversation {
     /// The request that has begun was answered before its head was complete.
     answered_early: bool,
     client_speaks: Speech,
+    last_read: Read,
     client_ended: bool,
     server_ended: bool,
     /// Who does not take what is there for it.
@@ -60,6 +61,13 @@ enum Speech {
     Foreign,
 }
 
+/// What a read between two requests has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Read {
+    EmptyLines,
+    Words,
+}
+
 /// The connection carries something else from here on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::tcp) struct Upgraded;
@@ -72,6 +80,7 @@ impl Conversation {
             owed: VecDeque::new(),
             answered_early: false,
             client_speaks: Speech::Http1,
+            last_read: Read::Words,
             client_ended: false,
             server_ended: false,
             stuck: None,
@@ -144,6 +153,24 @@ impl Conversation {
     /// Whether enough requests wait for their answers.
     pub(in crate::tcp) fn is_full(&self) -> bool {
         self.owed.len() >= MOST_OWED
+    }
+
+    /// How many of the client's next bytes are empty lines that no request goes with: they are nothing to act on (RFC 9112,
+    /// section 2.2). Those that come with something else may be the beginning of another protocol.
+    pub(in crate::tcp) fn empty_lines(&mut self, bytes: &[u8]) -> usize {
+        if !self.is_idle() || !self.requests.is_clear() {
+            return 0;
+        }
+        let empty = bytes.iter().take_while(|byte| b"\r\n".contains(byte)).count();
+        let read = match empty == bytes.len() {
+            true => Read::EmptyLines,
+            false => Read::Words,
+        };
+        match (std::mem::replace(&mut self.last_read, read), read) {
+            (Read::Words, Read::Words) => 0,
+            // What was read last may end in the middle of a line.
+            (Read::EmptyLines, _) | (_, Read::EmptyLines) => empty,
+        }
     }
 
     pub(in crate::tcp) fn client_bytes(&mut self, now: Timestamp, mut bytes: &[u8]) {
