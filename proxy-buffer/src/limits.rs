@@ -42,9 +42,9 @@ pub struct Limits {
     pub request_time: Duration,
     /// Client connections open to one target, quiet ones included. At this limit the connection that has been silent for
     /// longest is closed to make room, as web servers do: one that has not said anything yet, or one that carries
-    /// [`Protocol::Http1`](crate::Protocol::Http1) and is between two requests. When there is none, newcomers wait in the
-    /// listener's backlog for a connection to end or to fall silent. When none has for [`hold_time`](Self::hold_time), they
-    /// are refused until one does. Default 16,384.
+    /// [`Protocol::Http1`](crate::Protocol::Http1) and is between two requests, or in a head that does not get on. When there
+    /// is none, newcomers wait in the listener's backlog for a connection to end or to fall silent. When none has for
+    /// [`hold_time`](Self::hold_time), they are refused until one does. Default 16,384.
     pub connections_per_target: usize,
     /// The same for all targets together. A connection takes one descriptor, and the backend's stream at least one more: at
     /// most a third of the descriptors that the process may have is a good value, less what it needs for other things.

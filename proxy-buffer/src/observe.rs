@@ -87,8 +87,8 @@ pub trait Observer<K>: Send + Sync + 'static {
         let _ = key;
     }
 
-    /// A client connection on which nothing was under way is closed, because the limit on connections is reached and another
-    /// wants its place.
+    /// A client connection on which nothing was under way but half a head at most is closed, because the limit on connections is
+    /// reached and another wants its place.
     fn made_room(&self, key: &K) {
         let _ = key;
     }

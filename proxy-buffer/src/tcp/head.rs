@@ -56,6 +56,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
         let bytes = room.filled();
         match read {
             Poll::Ready(Ok(())) if !bytes.is_empty() => {
+                self.stir()?;
                 self.talk.client_bytes(self.target.now(), bytes, self.down.flow);
                 let len = bytes.len();
                 held.fill(len);
@@ -71,6 +72,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
             return Poll::Ready(Err(End::Close));
         }
         self.poll_alarm(cx)?;
+        self.halt(cx)?;
         Poll::Pending
     }
 }

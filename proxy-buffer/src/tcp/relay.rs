@@ -118,10 +118,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
             let mut moved = self.poll_down(cx)?;
             match self.poll_up(cx)? {
                 Up::Moved(up) => moved |= up,
-                Up::Knock(chunk) => {
-                    self.stir()?;
-                    return Poll::Ready(Ok(Step::Knock(chunk)));
-                }
+                Up::Knock(chunk) => return Poll::Ready(Ok(Step::Knock(chunk))),
             }
             self.settle();
             if self.up.flow == Flow::Ended && self.down.flow == Flow::Ended {
@@ -140,10 +137,7 @@ impl<A: Activator, C: Stream> Session<A, C> {
             }
             if !moved {
                 self.poll_alarm(cx)?;
-                match self.talk.may_end() && self.down.is_empty() && self.up.is_empty() {
-                    true => self.rest(cx)?,
-                    false => self.stir()?,
-                }
+                self.halt(cx)?;
                 return Poll::Pending;
             }
         }
@@ -241,6 +235,8 @@ impl<A: Activator, C: Stream> Session<A, C> {
                     moved = true;
                 }
                 Poll::Ready(Ok(Some(chunk))) => {
+                    // Before the backend has any of it: who is to leave is not served any more.
+                    self.stir()?;
                     let now = self.target.touch();
                     moved = true;
                     if self.exchange.is_none() {

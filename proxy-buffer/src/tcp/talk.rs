@@ -70,11 +70,11 @@ impl Talk {
         }
     }
 
-    /// Whether a client may take the connection's end for an ordinary one: between two requests. A raw stream does not say.
-    pub(super) fn may_end(&self) -> bool {
+    /// Whether it could make room for others: between two requests, or in a head of which no more comes. A raw stream does not say.
+    pub(super) fn may_make_room(&self) -> bool {
         match self {
             Self::Raw { .. } => false,
-            Self::Http1(talk) => talk.is_idle(),
+            Self::Http1(talk) => talk.is_idle() || talk.awaits_head(),
         }
     }
 

@@ -59,6 +59,60 @@ async fn whoever_has_been_silent_for_longest_makes_room() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn half_heads_make_room_like_silence_asleep_and_awake() {
+    for awake in [false, true] {
+        let mut room = Room::new(at_most(4, 100), http());
+        if awake {
+            room.wake().await;
+        }
+        let mut clients: Vec<_> = (0..4).map(|_| room.client()).collect();
+        let (half, rest_of_head) = GET.split_at(9);
+        for client in clients.iter_mut().skip(1) {
+            pass(1).await;
+            client.write_all(half.as_bytes()).await.unwrap();
+        }
+        pass(1).await;
+        // Who gets on is silent since then.
+        clients[1].write_all(&rest_of_head.as_bytes()[..5]).await.unwrap();
+        pass(1).await;
+        let mut newcomers = Vec::new();
+        for evicted in [0, 2, 3] {
+            newcomers.push(room.client());
+            assert_eq!(rest(&mut clients[evicted]).await, "", "{:?}", room.log.all());
+            pass(1).await;
+        }
+        assert_eq!(room.log.count("made room"), 3);
+        assert!(room.refusals().is_empty(), "{:?}", room.refusals());
+        // Who was spared is served.
+        clients[1].write_all(&rest_of_head.as_bytes()[5..]).await.unwrap();
+        let mut asked = vec![0; GET.len()];
+        let mut backend = room.accepted().await;
+        // Awake, the others had streams, too.
+        while backend.read_exact(&mut asked).await.is_err() {
+            backend = room.accepted().await;
+        }
+        assert_eq!(asked, GET.as_bytes());
+        backend.write_all(HELLO.as_bytes()).await.unwrap();
+        read(&mut clients[1], HELLO).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_of_one_that_is_to_leave_does_not_reach_its_target() {
+    let mut room = Room::new(at_most(1, 100), http());
+    let (mut client, mut backend) = room.connected(GET).await;
+    backend.write_all(HELLO.as_bytes()).await.unwrap();
+    read(&mut client, HELLO).await;
+    pass(1).await;
+    // Both are there when the proxy looks.
+    let _newcomer = room.client();
+    client.write_all(GET.as_bytes()).await.unwrap();
+    assert_eq!(rest(&mut client).await, "");
+    assert_eq!(rest(&mut backend).await, "");
+    assert_eq!(room.log.count("made room"), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_has_just_fallen_silent_is_spared_for_a_moment() {
     let mut room = Room::new(at_most(1, 100), http());
     let mut first = room.client();
