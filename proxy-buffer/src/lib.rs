@@ -31,4 +31,7 @@ pub use observe::Observer;
 pub use park::{Busy, ParkPermit};
 pub use proxy::Proxy;
 pub use target_handle::{Counters, TargetHandle};
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub use tcp::fuzz_http1;
 pub use tcp::{OpenConnections, Protocol, Refusal, TcpOptions, WakeOn, http1_refusal, no_refusal};

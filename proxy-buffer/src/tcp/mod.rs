@@ -13,5 +13,7 @@ mod stall;
 mod talk;
 
 pub(crate) use accept::{LOBBY, serve, serve_connection};
+#[cfg(any(test, feature = "fuzz"))]
+pub use http1::fuzz_http1;
 pub use http1::http1_refusal;
 pub use options::{OpenConnections, Protocol, Refusal, TcpOptions, WakeOn, no_refusal};

@@ -158,7 +158,7 @@ impl Conversation {
     /// How many of the client's next bytes are empty lines that no request goes with: they are nothing to act on (RFC 9112,
     /// section 2.2). Those that come with something else may be the beginning of another protocol.
     pub(in crate::tcp) fn empty_lines(&mut self, bytes: &[u8]) -> usize {
-        if !self.is_idle() || !self.requests.is_clear() {
+        if !self.is_idle() || !self.requests.is_between() || !self.requests.is_clear() {
             return 0;
         }
         let empty = bytes.iter().take_while(|byte| b"\r\n".contains(byte)).count();
@@ -174,10 +174,15 @@ impl Conversation {
     }
 
     pub(in crate::tcp) fn client_bytes(&mut self, now: Timestamp, mut bytes: &[u8]) {
-        if self.client_speaks == Speech::Foreign && self.owed.is_empty() {
-            self.begin(Owed::Foreign);
+        if self.requests.hesitates() && !bytes.is_empty() {
+            // It was the server's turn to tell it. Whoever's is next, it begins now, though the whole body be here.
+            self.requests.told();
+            self.turned(now);
         }
         loop {
+            if self.client_speaks == Speech::Foreign && self.owed.is_empty() && !bytes.is_empty() {
+                self.begin(Owed::Foreign);
+            }
             let begun = self.is_in_body();
             let Some(found) = self.requests.scan(&mut bytes) else {
                 break;

@@ -105,10 +105,15 @@ impl Scanner {
         self.hesitates = false;
     }
 
-    /// Whether a message has begun and not ended.
+    /// Whether nothing was read since the last message.
+    pub(super) fn is_between(&self) -> bool {
+        self.part == Part::Start && self.line.is_empty()
+    }
+
+    /// Whether a message has begun and not ended. An empty line is none, nor is half of one.
     pub(super) fn is_open(&self) -> bool {
         match self.part {
-            Part::Start => !self.line.is_empty(),
+            Part::Start => !self.line.is_empty() && self.line != b"\r",
             Part::Foreign => false,
             Part::Fields(..) | Part::Body(_) | Part::ChunkData(_) | Part::Trailers => true,
         }
