@@ -19,6 +19,15 @@ pub enum Event {
         /// Its configuration from now on.
         config: ValidConfig,
     },
+    /// There was such a service before this scheduler, with what the inventory says: nothing is started that is there
+    /// already. After a restart, in the place of `ServiceConfigured` and a first [`Inventory`], which come one after the
+    /// other and so start the least and the initial instances in between. Later it is like both.
+    ServiceAdopted {
+        /// Its configuration from now on.
+        config: ValidConfig,
+        /// What there is of it; `as_of` is `ActionId(0)`.
+        inventory: Inventory,
+    },
     /// The service is to end: waiting requests are shed, those in flight finish, then its instances are stopped.
     ServiceRemoved {
         /// The service.
@@ -202,6 +211,10 @@ impl Event {
             | Self::InstanceFinished { service, .. }
             | Self::Usage { service, .. }
             | Self::InstanceMemory { service, .. }
+            | Self::ServiceAdopted {
+                inventory: Inventory { service, .. },
+                ..
+            }
             | Self::Inventory(Inventory { service, .. }) => Some(*service),
             Self::NodeUp { .. }
             | Self::NodeDown { .. }

@@ -5,7 +5,8 @@ use crate::instance::{Activity, Phase};
 
 /// All that the owner has of one service: the level that repairs lost edges.
 ///
-/// Sent every few seconds, and once for every service after a restart. Where it contradicts the scheduler, the
+/// Sent every few seconds, and once for every service after a restart, best by
+/// [`ServiceAdopted`](crate::Event::ServiceAdopted). Where it contradicts the scheduler, the
 /// inventory is right, except about actions younger than `as_of`: those are still on their way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inventory {

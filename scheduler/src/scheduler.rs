@@ -169,7 +169,7 @@ type Services = Registry<Service>;
 /// Something happened to one service.
 fn on_event(services: &mut Services, cx: &mut Cx<'_>, id: ServiceId, event: Event) {
     let service = match &event {
-        Event::ServiceConfigured { config, .. } => {
+        Event::ServiceConfigured { config, .. } | Event::ServiceAdopted { config, .. } => {
             Some(services.get_or_insert(id, |slot| Service::new(id, slot, config.clone())))
         }
         _ => services.get_mut(id),

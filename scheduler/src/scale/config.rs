@@ -13,9 +13,9 @@ pub struct ScaleConfig {
     pub mode: ScaleMode,
     /// What that count means. Default: the least.
     pub role: CountRole,
-    /// Instances that are awake when the service is new to the scheduler, until so many were or
-    /// `start.timeout` is over. At most `max_instances`. A restarted scheduler knows none of its services: give 0 for
-    /// those that there were. Default 0.
+    /// Instances that are awake when the service is new, until so many were or `start.timeout` is over. At most
+    /// `max_instances`. A service [adopted](crate::Event::ServiceAdopted) with an instance that has ever run is not new.
+    /// Default 0.
     pub initial_instances: u32,
     /// Requests in flight on each instance above which one more is started; one takes more while that starts, up to
     /// `concurrency`. From 1. Default `u32::MAX`: only a request without a slot starts one.

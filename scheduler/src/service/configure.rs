@@ -4,6 +4,7 @@ use crate::config::ValidConfig;
 use crate::context::Cx;
 use crate::ids::InstanceId;
 use crate::instance::State;
+use crate::inventory::Inventory;
 use crate::reason::Reason;
 use crate::service::{Service, Standing};
 
@@ -13,6 +14,20 @@ impl Service {
         if config.generation < self.config.generation {
             return cx.ignore();
         }
+        self.take_config(cx, config);
+        self.drain_surplus(cx);
+    }
+
+    /// What is there comes before what the configuration asks for.
+    pub(crate) fn adopt_service(&mut self, cx: &mut Cx<'_>, config: ValidConfig, inventory: &Inventory) {
+        if config.generation >= self.config.generation {
+            self.take_config(cx, config);
+        }
+        self.reconcile(cx, inventory);
+        self.drain_surplus(cx);
+    }
+
+    fn take_config(&mut self, cx: &mut Cx<'_>, config: ValidConfig) {
         self.standing = Standing::Offered;
         self.fleet.set_slots(config.slots());
         let recharge = self.config.resources != config.resources;
@@ -26,7 +41,6 @@ impl Service {
         }
         self.configure_scale(cx);
         self.plan_again(cx);
-        self.drain_surplus(cx);
     }
 
     /// Plans were made for another configuration: those of running instances are made again as they are settled.

@@ -117,6 +117,7 @@ impl Service {
     pub(crate) fn on_event(&mut self, cx: &mut Cx<'_>, event: Event) -> bool {
         match event {
             Event::ServiceConfigured { config, .. } => self.configure(cx, config),
+            Event::ServiceAdopted { config, inventory } => self.adopt_service(cx, config, &inventory),
             Event::ServiceRemoved { .. } => self.remove(cx),
             Event::RequestQueued { request, .. } => self.request_queued(cx, request),
             Event::RequestDone { request, .. } => self.request_done(cx, request),

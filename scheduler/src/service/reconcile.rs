@@ -3,7 +3,7 @@ use alloc::vec::Vec;
 
 use crate::action::{Command, StartKind};
 use crate::context::Cx;
-use crate::ids::{ActionId, InstanceId, RequestId};
+use crate::ids::{ActionId, Epoch, InstanceId, RequestId};
 use crate::instance::{Instance, Phase, State};
 use crate::inventory::{InstanceReport, Inventory};
 use crate::reason::Reason;
@@ -123,6 +123,10 @@ impl Service {
             let epoch = report.epoch.next();
             self.emit(cx, Command::Stop { instance: id, epoch }, Reason::NotWanted);
             return;
+        }
+        // One that starts for the first time may itself be the first of all.
+        if report.phase != Phase::Starting || report.epoch > Epoch::default().next() {
+            self.had_initial();
         }
         let level = self.config.park_level;
         let state = match report.phase {

@@ -164,6 +164,13 @@ impl Service {
         }
     }
 
+    /// The service had its initial instances before this scheduler.
+    pub(super) fn had_initial(&mut self) {
+        if let Some(scale) = &mut self.scale {
+            scale.initial = 0;
+        }
+    }
+
     /// Computes the count and brings the instances in line with it.
     pub(crate) fn scale_tick(&mut self, cx: &mut Cx<'_>) {
         let now = cx.now();

@@ -97,13 +97,19 @@ fn inventory() -> impl Strategy<Value = Event> {
             connections: vec![(ConnectionId(1), Activity::Active)],
         },
     );
-    (0..30_u64, vec(request(), 0..3), vec(report, 0..3)).prop_map(|(as_of, waiting, instances)| {
-        Event::Inventory(Inventory {
-            service: SERVICE,
-            as_of: ActionId(as_of),
-            waiting,
-            instances,
-        })
+    let inventory = (0..30_u64, vec(request(), 0..3), vec(report, 0..3));
+    let inventory = inventory.prop_map(|(as_of, waiting, instances)| Inventory {
+        service: SERVICE,
+        as_of: ActionId(as_of),
+        waiting,
+        instances,
+    });
+    (inventory, proptest::option::weighted(0.3, config())).prop_map(|(inventory, config)| {
+        let Some(config) = config else {
+            return Event::Inventory(inventory);
+        };
+        let config = config.validate().expect("test configurations are valid");
+        Event::ServiceAdopted { config, inventory }
     })
 }
 

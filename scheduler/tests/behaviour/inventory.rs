@@ -1,6 +1,6 @@
 use scheduler::{
-    ActionId, Activity, ConnectionId, Event, InstanceId, Inventory, NodeConfig, NodeId, Phase, RequestId,
-    Scheduler, ServiceConfig, ServiceId, Settings,
+    ActionId, Activity, ConnectionId, Event, InstanceId, InstanceReport, Inventory, NodeConfig, NodeId,
+    Phase, RequestId, ScaleConfig, Scheduler, ServiceConfig, ServiceId, Settings, Timestamp,
 };
 
 use crate::desk::{Desk, NOTHING, SERVICE, config, inventory, report};
@@ -183,6 +183,58 @@ fn a_restarted_scheduler_takes_over_what_runs_and_what_sleeps() {
         "ids of others are not used again"
     );
     assert_eq!(desk.done(9), ["admit 10 to 42"]);
+}
+
+/// Three at first and one always, found like this by a scheduler that knows nothing.
+fn adopted(found: Vec<InstanceReport>) -> (Desk, Vec<String>) {
+    let scale = ScaleConfig {
+        initial_instances: 3,
+        ..ScaleConfig::default()
+    };
+    let config = ServiceConfig {
+        min_instances: 1,
+        max_instances: 5,
+        scale,
+        ..config()
+    };
+    let mut desk = Desk {
+        scheduler: Scheduler::new(&Settings::default()),
+        now: Timestamp::ZERO,
+        actions: Vec::new(),
+    };
+    let config = config.validate().expect("it is valid");
+    let Event::Inventory(inventory) = inventory(0, &[], found) else {
+        unreachable!("it is one")
+    };
+    let actions = desk.event(Event::ServiceAdopted { config, inventory });
+    (desk, actions)
+}
+
+#[test]
+fn initial_instances_are_not_started_again_for_a_service_that_had_them() {
+    let starting_again = report(42, 3, Phase::Starting, &[]);
+    for found in [report(41, 1, Phase::Running, &[]), starting_again] {
+        let (mut desk, actions) = adopted(vec![found]);
+        assert_eq!(actions, NOTHING, "not even the least, which is there");
+        assert_eq!(desk.at(9_000).tick(), NOTHING);
+    }
+    let (_, actions) = adopted(vec![report(41, 6, Phase::Parked, &[])]);
+    assert_eq!(actions, ["start 41.7 restore"], "the least");
+}
+
+#[test]
+fn initial_instances_are_not_lost_by_a_restart_before_they_ran() {
+    let (mut desk, actions) = adopted(Vec::new());
+    assert_eq!(actions.len(), 3);
+    let starting = |id| report(id, 1, Phase::Starting, &[]);
+    let again = desk.event(inventory(3, &[], vec![starting(1), starting(2), starting(3)]));
+    assert_eq!(again, NOTHING);
+    let (mut desk, actions) = adopted(vec![starting(41)]);
+    assert_eq!(actions, ["start 42.1 boot", "start 43.1 boot"]);
+    for id in 41..44 {
+        desk.ready(id, 1);
+    }
+    assert_eq!(desk.at(200).tick().len(), 2, "all but the least fall asleep");
 }
 
 #[test]
