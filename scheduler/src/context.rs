@@ -16,7 +16,7 @@ use crate::timers::{TimerKey, Timers};
 pub struct ClockFaults {
     /// Times earlier than one told before. Each counted as the latest one.
     pub backward: u64,
-    /// Ticks that came later after they were due than [`LimitsConfig::stall`].
+    /// Times that the owner stood still: something had been due for longer than [`LimitsConfig::stall`].
     pub stalls: u64,
 }
 
@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) ignored: u64,
     pub(crate) clock_faults: ClockFaults,
     stall: Duration,
+    /// When the owner last went on after it had stood still.
+    pub(crate) resumed_at: Timestamp,
     last_action: u64,
     first_instance: u64,
     next_instance: u64,
@@ -48,30 +50,41 @@ impl Shared {
             ignored: 0,
             clock_faults: ClockFaults::default(),
             stall: limits.stall,
+            resumed_at: Timestamp::ZERO,
             last_action: 0,
             first_instance: first_instance.0,
             next_instance: first_instance.0,
         }
     }
 
-    /// Time goes on to `now`, never back.
-    pub(crate) fn pass(&mut self, now: Timestamp) {
+    /// Time goes on to `now`, never back. Says whether the owner is found to have stood still until now.
+    pub(crate) fn pass(&mut self, now: Timestamp) -> bool {
         if now < self.now {
             let faults = &mut self.clock_faults;
             faults.backward = faults.backward.saturating_add(1);
         }
         self.now = self.now.max(now).min(Timestamp::LAST);
+        let resumes = self.overdue().is_some_and(|due| due >= self.resumed_at);
+        if resumes {
+            self.resumed_at = self.now;
+            let faults = &mut self.clock_faults;
+            faults.stalls = faults.stalls.saturating_add(1);
+        }
+        resumes
     }
 
-    /// How the owner comes to what is due now. If that was due so long ago that it must have stood still, that is counted.
-    pub(crate) fn take_pace(&mut self) -> Pace {
-        let due = self.timers.next();
-        if due.is_none_or(|due| self.now.saturating_since(due) <= self.stall) {
-            return Pace::KeepsUp;
+    /// What was due so long ago that the owner must have stood still.
+    fn overdue(&self) -> Option<Timestamp> {
+        let due = self.timers.next()?;
+        (self.now.saturating_since(due) > self.stall).then_some(due)
+    }
+
+    /// How the owner comes to what is due now.
+    pub(crate) fn pace(&self) -> Pace {
+        match self.overdue() {
+            None => Pace::KeepsUp,
+            Some(_) => Pace::CatchesUp,
         }
-        let faults = &mut self.clock_faults;
-        faults.stalls = faults.stalls.saturating_add(1);
-        Pace::CatchesUp
     }
 
     /// Looks again at who waits when the next token is there.

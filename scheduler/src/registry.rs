@@ -89,6 +89,11 @@ impl<T> Registry<T> {
         }
     }
 
+    /// In the order of the slots.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().flatten().map(|(_, value)| value.as_mut())
+    }
+
     /// In the order of the ids.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ServiceId, &T)> {
         let mut all: Vec<_> = self.slots.iter().flatten().collect();

@@ -60,8 +60,10 @@ impl Scheduler {
 }
 
 impl<P: Policy> Scheduler<P> {
-    /// A scheduler without services that parks when `policy` says.
-    pub fn with_policy(settings: &Settings, policy: P) -> Self {
+    /// A scheduler without services that parks when `policy` says. One that was restored keeps what it learned, except what
+    /// was under way when it was saved.
+    pub fn with_policy(settings: &Settings, mut policy: P) -> Self {
+        policy.interrupted();
         let log = Log::new(settings.log_len);
         let shared = Shared::new(settings.first_instance, log, &settings.limits);
         Self {
@@ -76,7 +78,9 @@ impl<P: Policy> Scheduler<P> {
     /// `now` never goes back: an earlier time counts as the latest one seen. Only [`Event::Tick`] does what is due by
     /// time, so that whatever happened first has its effect first.
     pub fn handle(&mut self, now: Timestamp, event: Event, out: &mut Vec<Action>) {
-        self.shared.pass(now);
+        if self.shared.pass(now) {
+            self.policy.interrupted();
+        }
         let mut cx = Cx {
             shared: &mut self.shared,
             policy: &mut self.policy,
@@ -217,7 +221,7 @@ fn on_general(services: &mut Services, cx: &mut Cx<'_>, event: Event) {
 
 /// Does what is due. After the owner stood still, what is due is late by no fault of the instances.
 fn on_tick(services: &mut Services, cx: &mut Cx<'_>) {
-    let pace = cx.shared.take_pace();
+    let pace = cx.shared.pace();
     cx.shared.gate.set_pace(pace);
     while let Some(key) = cx.shared.timers.pop_due(cx.now()) {
         let Some((id, slot)) = key.service() else {

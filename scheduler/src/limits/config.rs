@@ -17,7 +17,8 @@ pub struct LimitsConfig {
     pub priority_step: Duration,
     /// What an instance is given beyond the memory it was measured to have, to write to. Default 16 MiB.
     pub growth_bytes: u64,
-    /// A tick that comes so long after it was due shows that the owner stood still. Default 5 s.
+    /// An event that comes so long after something was due shows that the owner stood still: gaps, waits and starts that
+    /// span it are not learned from. Default 5 s.
     pub stall: Duration,
     /// Parks after it stood still, for all that is due at once then. Default 100 a second, 10 at once.
     pub parks_after_stall: RateLimit,

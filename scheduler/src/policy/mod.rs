@@ -41,6 +41,11 @@ pub trait Policy {
     /// Learns from what was seen. The default learns nothing.
     fn observe(&mut self, _config: &ServiceConfig, _seen: &Observation) {}
 
+    /// Nobody looked for a while: the owner stood still for longer than [`stall`](crate::LimitsConfig::stall), or the policy
+    /// was restored and goes on under another scheduler, whose clock may begin anew. What is under way in any service has no
+    /// length that could be learned. The default has nothing under way.
+    fn interrupted(&mut self) {}
+
     /// The service is gone: what was learned about it is not wanted any more.
     fn forget(&mut self, _service: ServiceId) {}
 

@@ -76,7 +76,7 @@ pub(crate) struct Expectation {
 /// What is known about the calls of one service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Periodic {
-    /// The last call, and when it would have come if it did not stray.
+    /// The last call, and when it would have come if it did not stray; 0: nobody called since an interruption.
     pub(crate) called_us: u64,
     pub(crate) beat_us: u64,
     pub(crate) beats: [Beat; BEATS],
@@ -116,12 +116,18 @@ impl Periodic {
         seen > HEARD && most.unwrap_or(0) < seen / 8
     }
 
+    /// Nobody looked for a while: the intervals stay, but when the next one began is not known.
+    pub(crate) fn interrupt(&mut self) {
+        (self.called_us, self.beat_us) = (0, 0);
+        (self.window, self.next) = (None, None);
+    }
+
     /// Somebody called while no instance was needed. What it cost to be awake for them, if that was done.
     pub(crate) fn called(&mut self, at_us: u64, slopes: &Slopes) -> Option<u64> {
         let (_, miss_us) = costs(slopes)?;
         let last_us = core::mem::replace(&mut self.called_us, at_us);
-        if at_us < self.beat_us {
-            // The clock was set back.
+        if at_us < self.beat_us || self.beat_us == 0 {
+            // The clock was set back, or nobody looked.
             self.beat_us = at_us;
             (self.window, self.next) = (None, None);
             return None;
@@ -254,6 +260,9 @@ impl Periodic {
     pub(crate) fn expect(&mut self, now_us: u64, slopes: &Slopes, slow_wake_us: u64) -> Option<Expectation> {
         let (wake_us, miss_us) = costs(slopes)?;
         self.judge_passed(now_us);
+        if self.beat_us == 0 {
+            return None;
+        }
         let guard_us = wake_us / 16;
         let mut first: Option<(Window, Expectation)> = None;
         for beat in self.beats.iter().filter(|beat| beat.count > 0) {

@@ -38,6 +38,9 @@ impl Service {
     }
 
     pub(super) fn observe_wait(&mut self, cx: &mut Cx<'_>, waiter: Waiter) {
+        if waiter.since < cx.shared.resumed_at {
+            return;
+        }
         let waited = cx.now().saturating_since(waiter.since);
         let level = waiter.level;
         self.observe(cx, Seen::Waited { level, waited });
@@ -69,10 +72,11 @@ impl Service {
         }
     }
 
-    /// Time since the last command, if this scheduler gave it.
+    /// Time since the last command, if this scheduler gave it and its owner did not stand still meanwhile.
     fn answered_in(&self, cx: &Cx<'_>, id: InstanceId) -> Option<Duration> {
         let instance = self.fleet.find(id)?;
-        let known = instance.commanded_by != ActionId::default();
+        let known =
+            instance.commanded_by != ActionId::default() && instance.commanded_at >= cx.shared.resumed_at;
         known.then(|| cx.now().saturating_since(instance.commanded_at))
     }
 

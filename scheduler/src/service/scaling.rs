@@ -187,7 +187,7 @@ impl Service {
             |instance: &&Instance| matches!(instance.state, State::Running { .. }) && !instance.draining;
         let serving = self.fleet.iter().filter(serves);
         scaler.sync(now, serving.map(|instance| (instance.id, instance.in_flight)));
-        let has_changed = scaler.tick(&self.config.scale, now, awake, bounds);
+        let has_changed = scaler.tick(&self.config.scale, (now, cx.shared.resumed_at), awake, bounds);
         if let Some(interval) = self.config.scale.mode.interval() {
             let next = Some(now + interval);
             cx.shared.timers.set(key, &mut scale.tick, next);

@@ -20,4 +20,5 @@ mod scale_out;
 mod scale_to_zero;
 mod services;
 mod soft;
+mod stalls;
 mod why_not;

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use scheduler::LearnedSki;
+use scheduler::{LearnedSki, Policy};
 
 use crate::caller::{Caller, ms, one_rung};
 
@@ -113,4 +113,18 @@ fn after_calls_that_did_not_come_nobody_is_woken_until_they_come_again() {
         "it is not trusted at once: {delayed:?}"
     );
     assert_eq!(delayed[6..], [false; 6]);
+}
+
+#[test]
+fn after_nobody_looked_the_interval_is_known_and_counts_from_the_next_call() {
+    let mut caller = Caller::new(LearnedSki::new(), one_rung(ms(5), 20));
+    let minute = Duration::from_secs(60);
+    for _ in 0..10 {
+        caller.call(minute, ms(0));
+    }
+    caller.policy.interrupted();
+    let delayed: Vec<_> = [ms(25_317), minute, minute]
+        .map(|gap| caller.call(gap, ms(0)).delayed)
+        .into();
+    assert_eq!(delayed[1..], [false, false], "{delayed:?}");
 }

@@ -55,6 +55,16 @@ impl Learner {
         }
     }
 
+    /// Nobody looked for a while: gaps and intervals that are open are none.
+    pub(crate) fn interrupt(&mut self) {
+        self.open.clear();
+        self.first = None;
+        self.called_us = 0;
+        if let Some(periodic) = &mut self.periodic {
+            periodic.interrupt();
+        }
+    }
+
     fn fall(&mut self, at_us: u64) {
         if self.open.len() == MOST_OPEN {
             self.open.remove(0);

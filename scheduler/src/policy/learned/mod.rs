@@ -55,6 +55,10 @@ impl Policy for LearnedSki {
         }
     }
 
+    fn interrupted(&mut self) {
+        self.learners.values_mut().for_each(Learner::interrupt);
+    }
+
     fn forget(&mut self, service: ServiceId) {
         self.learners.remove(service);
     }

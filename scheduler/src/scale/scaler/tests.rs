@@ -37,7 +37,7 @@ fn scaler(config: &ScaleConfig) -> Scaler {
 }
 
 fn desired_at(scaler: &mut Scaler, config: &ScaleConfig, at: u64, serving: u32) -> u32 {
-    scaler.tick(config, ms(at), awake(serving), (0, 100));
+    scaler.tick(config, (ms(at), ms(0)), awake(serving), (0, 100));
     scaler.count().desired
 }
 
@@ -101,7 +101,7 @@ fn what_was_missed_of_the_instances_is_put_right_by_the_next_look() {
     let mut scaler = scaler(&config);
     let seen = [(InstanceId(2), 4), (InstanceId(3), 0)];
     scaler.sync(ms(500), seen.into_iter());
-    scaler.tick(&config, ms(1_000), awake(2), (0, 100));
+    scaler.tick(&config, (ms(1_000), ms(0)), awake(2), (0, 100));
     let CountBasis::Steps { value, counted, .. } = scaler.count().basis else {
         panic!("it scales by steps");
     };
@@ -154,10 +154,10 @@ fn a_window_that_was_made_longer_is_looked_at_whole() {
     let mut scaler = scaler(&short);
     assert!(scaler.fits(&long.mode), "what was measured stays");
     scaler.loaded(ms(0), 6, 0);
-    scaler.tick(&long, ms(1_000), awake(1), (0, 100));
+    scaler.tick(&long, (ms(1_000), ms(0)), awake(1), (0, 100));
     scaler.loaded(ms(1_000), 0, 0);
     for second in 2..=6 {
-        scaler.tick(&long, ms(second * 1_000), awake(1), (0, 100));
+        scaler.tick(&long, (ms(second * 1_000), ms(0)), awake(1), (0, 100));
     }
     let load = Milli::from_units(1);
     assert_eq!(
@@ -209,7 +209,7 @@ proptest! {
             let at = index as u64 * 1_000;
             scaler.loaded(ms(at), u64::from(load), load / 2);
             scaler.sync(ms(at), (0..serving).map(|id| (InstanceId(u64::from(id)), load / serving)));
-            let changed = scaler.tick(&config, ms(at + 1_000), awake(serving), (least, least + more));
+            let changed = scaler.tick(&config, (ms(at + 1_000), ms(0)), awake(serving), (least, least + more));
             let desired = scaler.count().desired;
             if let Some(before) = before {
                 prop_assert!(changed == (desired != before));

@@ -29,22 +29,24 @@ struct Since {
 }
 
 impl Scaler {
-    /// Computes the count, and says whether it changed. `bounds` are the least and the most instances there may be.
+    /// Computes the count, and says whether it changed. The owner did not stand still since the second of the times.
+    /// `bounds` are the least and the most instances there may be.
     pub(crate) fn tick(
         &mut self,
         config: &ScaleConfig,
-        now: Timestamp,
+        (now, resumed_at): (Timestamp, Timestamp),
         awake: Awake,
         bounds: (u32, u32),
     ) -> bool {
         let passed = now.saturating_since(self.ticked_at);
+        let was_interrupted = self.ticked_at < resumed_at;
         self.ticked_at = now;
         let since = Since {
             load: self.load.take(now),
             queue: self.queue.take(now),
             total: self.take_instances(now, config.warm_up),
         };
-        if is_gap(passed, config.mode.interval()) {
+        if was_interrupted || is_gap(passed, config.mode.interval()) {
             // The clock jumped or the owner stood still: that says nothing about how busy the service is.
             self.window.clear();
             return false;
