@@ -7,7 +7,7 @@ use crate::config::OpenConnections;
 use crate::ids::{ActionId, ConnectionId, Epoch, InstanceId, NodeId};
 use crate::ladder::Rung;
 use crate::limits::Charge;
-use crate::policy::Plan;
+use crate::policy::{Basis, Plan};
 use crate::time::Timestamp;
 use crate::timers::Timer;
 
@@ -155,6 +155,14 @@ impl Instance {
         match self.state {
             State::Parked { level, .. } => Some(Rung::Park(level)),
             _ => None,
+        }
+    }
+
+    /// The numbers behind the next step of a plan.
+    pub(crate) fn basis(&self, plan: &Plan) -> Basis {
+        match self.refusals {
+            0 => plan.basis(),
+            times => Basis::Refused { times },
         }
     }
 

@@ -77,13 +77,13 @@ pub enum Reason {
         /// Requests waiting.
         waiting: u32,
     },
-    /// Park or stop: nothing happened for as long as the policy waits.
+    /// Park or stop: nothing happened for as long as the policy waits, or the owner refused that so long ago.
     IdleFor {
-        /// Time since the last activity.
+        /// Time since the last activity, or since the owner refused.
         idle: Duration,
-        /// When the policy had planned this.
+        /// When this had been planned.
         cooldown: Duration,
-        /// The numbers behind its plan.
+        /// The numbers behind that.
         basis: Basis,
     },
     /// Start: somebody is expected.
@@ -197,6 +197,17 @@ impl fmt::Display for Reason {
             Self::Retry { attempt, waiting } => {
                 write!(f, "attempt {attempt}, {} waiting", Count(waiting, "request"))
             }
+            Self::IdleFor {
+                idle,
+                cooldown,
+                basis: Basis::Refused { times },
+            } => write!(
+                f,
+                "refused {}, last {} ago, asked again after {}",
+                Count(times, "time"),
+                Span(idle),
+                Span(cooldown)
+            ),
             Self::IdleFor {
                 idle,
                 cooldown,

@@ -1,7 +1,7 @@
 use core::fmt;
 use core::time::Duration;
 
-use crate::units::Span;
+use crate::units::{Count, Span};
 
 /// The numbers behind a [`Plan`](crate::Plan). Times are in microseconds, at most `u32::MAX`: 71 minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,11 @@ pub enum Basis {
         shorter_permille: u16,
         /// What set the time.
         bound: Bound,
+    },
+    /// No plan: its owner refused to park it, and is asked again after a pause that grows.
+    Refused {
+        /// How often in a row.
+        times: u32,
     },
 }
 
@@ -98,6 +103,7 @@ impl fmt::Display for Basis {
                     " (learned: {percent} % of {samples} gaps shorter{bound}; {break_even})"
                 )
             }
+            Self::Refused { times } => write!(f, " (refused {})", Count(*times, "time")),
         }
     }
 }

@@ -59,7 +59,10 @@ impl Service {
                     let descent = since.and_then(|since| self.plan(cx, id, since));
                     self.bring(cx, id, State::Parked { level, deeper: None }, descent);
                 }
-                _ => self.bring(cx, id, state, None),
+                _ => {
+                    self.fleet.update(id, |instance| instance.refusals = 0);
+                    self.bring(cx, id, state, None);
+                }
             }
         }
     }

@@ -78,12 +78,13 @@ impl Service {
 
     /// The next step of an idle or sleeping instance is due.
     pub(super) fn descend(&mut self, cx: &mut Cx<'_>, id: InstanceId) {
-        let Some((from, descent, connections)) = self.fleet.update(id, |instance| {
-            (instance.rung(), instance.descent.take(), instance.connections())
+        let Some((from, Some((basis, descent)), connections)) = self.fleet.update(id, |instance| {
+            let descent = instance.descent.take();
+            let descent = descent.map(|descent| (instance.basis(&descent.plan), descent));
+            (instance.rung(), descent, instance.connections())
         }) else {
             return;
         };
-        let Some(descent) = descent else { return };
         if from.is_none() && self.fleet.index().serving <= self.least_awake() {
             return;
         }
@@ -103,7 +104,7 @@ impl Service {
             _ => Reason::IdleFor {
                 idle,
                 cooldown: descent.plan.after(rung).unwrap_or_default(),
-                basis: descent.plan.basis(),
+                basis,
             },
         };
         match rung {

@@ -24,7 +24,7 @@ impl Service {
                 .as_ref()
                 .and_then(|d| d.plan.next(instance.rung()))
                 .map(|(rung, _)| rung),
-            basis: instance.descent.as_ref().map(|d| d.plan.basis()),
+            basis: instance.descent.as_ref().map(|d| instance.basis(&d.plan)),
             draining: instance.draining,
         };
         Explanation {

@@ -283,7 +283,7 @@ impl Service {
 /// T*, if the plan knows one.
 fn break_even(basis: Basis) -> Option<Duration> {
     match basis {
-        Basis::Cooldown => None,
+        Basis::Cooldown | Basis::Refused { .. } => None,
         Basis::SkiRental(BreakEven { after_us, .. })
         | Basis::Learned {
             break_even: BreakEven { after_us, .. },

@@ -105,7 +105,7 @@ impl Service {
                 idle: at.saturating_since(descent.since),
                 next,
                 left: due.saturating_since(at),
-                basis: descent.plan.basis(),
+                basis: instance.basis(&descent.plan),
             },
         }
     }

@@ -1,6 +1,6 @@
 use scheduler::{ParkLevel, ServiceConfig};
 
-use crate::desk::{Desk, NOTHING, config, ms};
+use crate::desk::{Desk, NOTHING, SERVICE, config, ms};
 
 #[test]
 fn the_first_request_boots_an_instance_and_is_admitted_when_it_is_ready() {
@@ -126,6 +126,28 @@ fn an_owner_that_goes_on_refusing_is_asked_ever_more_rarely_but_once_a_second() 
     desk.at(now).tick();
     desk.refused(1, 13, now - 3);
     assert_eq!(desk.deadline_ms(), Some(now + 7));
+}
+
+#[test]
+fn a_wait_after_refusals_is_not_called_a_cooldown() {
+    let mut desk = Desk::awake(config());
+    for (now, epoch) in [(10, 2), (20, 3), (40, 4)] {
+        desk.at(now).tick();
+        desk.refused(1, epoch, 0);
+    }
+    let why = desk.scheduler.why(SERVICE).map(|why| why.to_string());
+    let why = why.expect("it is configured");
+    assert!(why.contains("parks in 40 ms (refused 3 times)"), "{why}");
+    desk.at(80).tick();
+    assert_eq!(
+        desk.actions[0].to_string(),
+        "park instance 1 in RAM: refused 3 times, last 40 ms ago, asked again after 40 ms"
+    );
+    // A new configuration is a new cooldown.
+    desk.refused(1, 5, 0);
+    desk.configure(config());
+    desk.at(90).tick();
+    assert_eq!(desk.reasons(), ["idle 10 ms, cooldown 10 ms"]);
 }
 
 #[test]
