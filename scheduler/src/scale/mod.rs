@@ -16,8 +16,12 @@ pub use count::CountBasis;
 pub(crate) use flapping::FlapGuard;
 pub use flapping::Flapping;
 pub use kpa::{KpaConfig, KpaMetric, TargetBurst};
+#[cfg(feature = "sim")]
+pub(crate) use kpa::{KpaInput, KpaState};
 pub use metric::{Metric, Milli};
 pub(crate) use scaler::{Awake, Count, Scaler};
 pub use staffing::Staffing;
 pub use step::{Adjustment, Step, StepError, StepPolicy};
 pub use target::TargetTracking;
+#[cfg(feature = "sim")]
+pub(crate) use window::{Meter, Window};

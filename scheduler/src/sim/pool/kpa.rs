@@ -1,65 +1,49 @@
-use std::collections::VecDeque;
+use core::time::Duration;
 
 use super::controller::{Controller, Load, OnDemand, Scale};
+use crate::scale::{KpaConfig, KpaInput, KpaState, Meter, Milli, Window};
+use crate::time::Timestamp;
 
-/// Knative's pod autoscaler with its default parameters and a hard limit of one request per instance.
+/// Knative's pod autoscaler with its default parameters and a hard limit of one request per instance: the algorithm of
+/// [`ScaleMode::Kpa`](crate::ScaleMode::Kpa).
 ///
-/// Published in the documentation and the source of Knative Serving: every 2 s the mean concurrency of the last 60 s
-/// is divided by the target, 70 %; if the mean of the last 6 s wants twice what is ready, it panics and for 60 s never
-/// scales down; it scales up at most a thousandfold and down at most by half at a time, and to zero after 60 s without
-/// requests. Left out: scrape delay and the 30 s grace.
-#[derive(Debug, Default)]
+/// Left out: scrape delay and the 30 s grace before the last instance goes.
+#[derive(Debug)]
 pub struct Kpa {
-    next_us: Option<u64>,
-    changed_us: u64,
-    in_system: u64,
-    /// Request-microseconds since the last second began, and when that was.
-    second: (u64, u64),
-    /// The same of full seconds, youngest last.
-    seconds: VecDeque<u64>,
-    panic_since: Option<u64>,
-    panic_most: u64,
+    config: KpaConfig,
+    /// Between the first request of a service that sleeps and its falling asleep.
+    awake: Option<Awake>,
 }
 
-const SECOND_US: u64 = 1_000_000;
-const TICK_US: u64 = 2 * SECOND_US;
-const STABLE_S: usize = 60;
-const PANIC_S: usize = 6;
-const TARGET: f64 = 0.7;
-const PANIC_THRESHOLD: f64 = 2.0;
-const MOST_UP: f64 = 1_000.0;
-const MOST_DOWN: f64 = 2.0;
+#[derive(Debug)]
+struct Awake {
+    next_us: u64,
+    load: Meter,
+    window: Window,
+    state: KpaState,
+}
+
+impl Default for Kpa {
+    fn default() -> Self {
+        let config = KpaConfig {
+            capacity: Milli::from_units(1),
+            zero_grace: Duration::ZERO,
+            ..KpaConfig::default()
+        };
+        Self { config, awake: None }
+    }
+}
 
 impl Kpa {
-    /// Accounts for the time since the last change.
-    fn advance(&mut self, now_us: u64) {
-        while now_us - self.second.1 >= SECOND_US {
-            let end = self.second.1 + SECOND_US;
-            self.second.0 += (end - self.changed_us) * self.in_system;
-            self.seconds.push_back(self.second.0);
-            if self.seconds.len() > STABLE_S {
-                self.seconds.pop_front();
-            }
-            self.second = (0, end);
-            self.changed_us = end;
-        }
-        self.second.0 += (now_us - self.changed_us) * self.in_system;
-        self.changed_us = now_us;
-    }
-
-    fn mean(&self, window: usize) -> f64 {
-        let seconds = self.seconds.iter().rev().take(window);
-        let (sum, count) = seconds.fold((0, 0_u32), |(sum, count), us| (sum + us, count + 1));
-        if count == 0 {
-            return self.in_system as f64;
-        }
-        sum as f64 / (f64::from(count) * SECOND_US as f64)
+    /// Every autoscaler looks at the same moments.
+    fn next_tick(&self, now_us: u64) -> u64 {
+        let tick_us = u64::try_from(self.config.tick.as_micros()).unwrap_or(u64::MAX);
+        (now_us / tick_us + 1) * tick_us
     }
 }
 
-/// Every autoscaler looks at the same moments.
-fn next_tick(now_us: u64) -> u64 {
-    (now_us / TICK_US + 1) * TICK_US
+fn at(us: u64) -> Timestamp {
+    Timestamp::from_nanos(us.saturating_mul(1_000))
 }
 
 impl Controller for Kpa {
@@ -68,18 +52,20 @@ impl Controller for Kpa {
     }
 
     fn arrived(&mut self, now_us: u64, load: Load) {
-        if self.next_us.is_none() {
-            self.next_us = Some(next_tick(now_us));
-            self.second = (0, now_us - now_us % SECOND_US);
-            self.changed_us = now_us;
-        }
-        self.advance(now_us);
-        self.in_system = load.in_system + 1;
+        let next_us = self.next_tick(now_us);
+        let awake = self.awake.get_or_insert_with(|| Awake {
+            next_us,
+            load: Meter::new(at(now_us), 0),
+            window: Window::default(),
+            state: KpaState::default(),
+        });
+        awake.load.set(at(now_us), load.in_system + 1);
     }
 
     fn left(&mut self, now_us: u64, load: Load) {
-        self.advance(now_us);
-        self.in_system = load.in_system;
+        if let Some(awake) = &mut self.awake {
+            awake.load.set(at(now_us), load.in_system);
+        }
     }
 
     /// Scales down only by the clock.
@@ -88,51 +74,70 @@ impl Controller for Kpa {
     }
 
     fn next_us(&self) -> Option<u64> {
-        self.next_us
+        self.awake.as_ref().map(|awake| awake.next_us)
     }
 
     fn scale(&mut self, now_us: u64, load: Load) -> Scale {
-        self.advance(now_us);
-        let poked = load.awake == 0 && self.next_us.is_some_and(|at| at > now_us);
-        if !poked {
-            self.next_us = Some(next_tick(now_us));
-        }
-        if poked {
+        let next_us = self.next_tick(now_us);
+        let Some(awake) = &mut self.awake else {
+            return Scale::Stay;
+        };
+        if now_us < awake.next_us {
+            // Poked: a request found nothing awake.
             return Scale::Exactly(1);
         }
-        let ready = (load.awake - load.starting).max(1) as f64;
-        let (stable, panic) = (self.mean(STABLE_S), self.mean(PANIC_S));
-        let (most, least) = ((ready * MOST_UP).ceil(), (ready / MOST_DOWN).floor());
-        let limited = |mean: f64| (mean / TARGET).ceil().clamp(least, most);
-        if panic / TARGET / ready >= PANIC_THRESHOLD {
-            self.panic_since = Some(now_us);
-        } else if self
-            .panic_since
-            .is_some_and(|since| now_us - since > 60 * SECOND_US)
-        {
-            self.panic_since = None;
-            self.panic_most = 0;
-        }
-        let count = |mean| crate::sim::random::micros(limited(mean));
-        let wanted = match self.panic_since {
-            Some(_) => {
-                self.panic_most = self
-                    .panic_most
-                    .max(count(panic))
-                    .max(load.awake.min(self.panic_most));
-                self.panic_most.max(count(stable))
-            }
-            None => count(stable),
+        awake.next_us = next_us;
+        awake
+            .window
+            .push(awake.load.take(at(now_us)), self.config.stable_window);
+        let ready = load.awake - load.starting;
+        let input = KpaInput {
+            stable: awake.window.last(self.config.stable_window).average(),
+            panic: awake.window.last(self.config.panic_window()).average(),
+            ready: u32::try_from(ready).unwrap_or(u32::MAX),
         };
-        let mut full = self.seconds.iter().rev().take(STABLE_S - 1);
-        let quiet = full.len() == STABLE_S - 1 && full.all(|us| *us == 0) && self.second.0 == 0;
-        if quiet && load.in_system == 0 {
-            self.next_us = None;
-            self.seconds.clear();
-            self.panic_since = None;
-            self.panic_most = 0;
+        let desired = awake.state.tick(&self.config, at(now_us), &input).desired;
+        if desired == 0 && load.in_system == 0 {
+            self.awake = None;
             return Scale::Exactly(0);
         }
-        Scale::Exactly(wanted.max(1))
+        Scale::Exactly(u64::from(desired.max(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+
+    /// Worked out by hand: 1 / 0.7 asks for two instances, twice the one that is ready, which is a panic; it ends a stable
+    /// window later.
+    #[test]
+    fn one_request_on_one_instance_is_a_panic_and_keeps_two_for_a_minute() {
+        let load = |in_system, awake| Load {
+            in_system,
+            awake,
+            starting: 0,
+        };
+        let mut kpa = Kpa::default();
+        kpa.arrived(0, load(0, 0));
+        assert_eq!(kpa.scale(0, load(1, 0)), Scale::Exactly(1), "poked");
+        let mut wanted = Vec::new();
+        let mut awake = 1;
+        for tick_us in (2_000_000..).step_by(2_000_000).take(35) {
+            assert_eq!(kpa.next_us(), Some(tick_us));
+            let Scale::Exactly(count) = kpa.scale(tick_us, load(1, awake)) else {
+                panic!("every tick wants a count");
+            };
+            wanted.push(count);
+            awake = count;
+            if tick_us == 2_000_000 {
+                kpa.left(tick_us, load(0, awake));
+            }
+        }
+        // At 4 s the panic window has half of it: ⌈0.5 / 0.7⌉ is one, of two ready.
+        assert_eq!(wanted[..31], [2; 31], "until 62 s");
+        assert_eq!(wanted[31..], [1; 4]);
     }
 }
