@@ -189,6 +189,15 @@ mod tests {
     }
 
     #[test]
+    fn what_was_there_when_it_began_counts_for_a_window_too() {
+        let config = TargetTracking {
+            down_window: Duration::from_secs(60),
+            ..at_once()
+        };
+        assert_eq!(run(&config, 4, &[(0, 50), (30, 50), (60, 50)]), [4, 4, 2]);
+    }
+
+    #[test]
     fn a_higher_count_waits_for_its_window_too() {
         let config = TargetTracking {
             up_window: Duration::from_secs(30),

@@ -99,6 +99,28 @@ fn a_lost_end_of_a_request_is_repaired_and_the_instance_may_sleep() {
 }
 
 #[test]
+fn an_inventory_from_before_an_admission_does_not_end_its_request() {
+    let mut desk = Desk::awake(ServiceConfig {
+        concurrency: 1,
+        ..config()
+    });
+    assert_eq!(desk.queued(1), ["admit 1 to 1"]);
+    let before = inventory(2, &[], vec![report(1, 1, Phase::Running, &[])]);
+    assert_eq!(desk.event(before), NOTHING);
+    assert_eq!(desk.queued(2), NOTHING, "the only slot is taken");
+}
+
+#[test]
+fn a_lost_admission_is_repeated_and_is_no_end() {
+    let mut desk = Desk::awake(config());
+    desk.queued(1);
+    let held = inventory(3, &[1], vec![report(1, 1, Phase::Running, &[])]);
+    assert_eq!(desk.event(held), ["admit 1 to 1"]);
+    let counters = desk.scheduler.why(SERVICE).expect("it is configured").counters;
+    assert_eq!((counters.queued, counters.done), (2, 1), "one request before it");
+}
+
+#[test]
 fn a_lost_request_is_repaired() {
     let mut desk = Desk::asleep(config());
     assert_eq!(

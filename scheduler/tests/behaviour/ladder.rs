@@ -89,6 +89,18 @@ fn an_idle_instance_goes_down_rung_by_rung_and_stops_where_it_may() {
 }
 
 #[test]
+fn an_instance_is_not_stopped_while_a_quiet_connection_would_break() {
+    let mut desk = Desk::awake_with(stoppable(), Steps::default());
+    desk.quiet(1, 5);
+    for (epoch, millis) in [(2, 10), (3, 50), (4, 1_000)] {
+        assert_eq!(desk.at(millis).tick(), [format!("park 1.{epoch}")]);
+        desk.parked(1, epoch);
+    }
+    assert_eq!(desk.at(5_000).tick(), NOTHING);
+    assert_eq!(desk.active(1, 5), ["start 1.5 restore"]);
+}
+
+#[test]
 fn the_state_of_an_instance_is_not_given_up_unless_its_service_can_do_without() {
     let mut desk = Desk::awake_with(config(), Steps::default());
     desk.at(2_000).tick();

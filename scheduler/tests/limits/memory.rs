@@ -55,6 +55,24 @@ fn above_high_water_the_least_used_leave_ram_down_to_low_water_and_no_further() 
 }
 
 #[test]
+fn who_is_asked_for_often_stays_in_ram_whatever_its_number() {
+    let mut cluster = Cluster::new(&node(1_000));
+    for (id, requests) in [(1, 9), (2, 1)] {
+        cluster.configure(id, service(0, 400 * MIB));
+        for _ in 0..requests {
+            cluster.request(id);
+            cluster.progress_all();
+            cluster.progress_all();
+        }
+        cluster.run(20);
+    }
+    cluster.configure(3, service(0, 300 * MIB));
+    cluster.request(3);
+    cluster.run(5);
+    assert_eq!(on_disk(&cluster), [2]);
+}
+
+#[test]
 fn what_sleeps_in_ram_makes_room_for_what_has_to_start() {
     let mut cluster = asleep(&node(900));
     cluster.configure(20, service(3, 400 * MIB));

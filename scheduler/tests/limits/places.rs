@@ -1,8 +1,8 @@
 //! A place in line is worth what its service wants now, not what it wanted when it came.
 
 use scheduler::{
-    Event, LimitsConfig, NodeConfig, ParkLevel, RateLimit, ServiceConfig, ServiceId, Settings, TenantConfig,
-    TenantId,
+    Command, Event, LimitsConfig, NodeConfig, ParkLevel, RateLimit, ServiceConfig, ServiceId, Settings,
+    TenantConfig, TenantId,
 };
 
 use crate::cluster::{Cluster, MIB, ms, service};
@@ -104,6 +104,37 @@ fn who_waited_for_what_was_kept_for_others_starts_once_it_is_not() {
     cluster.configure(1, broken);
     cluster.progress_all();
     assert!(cluster.admitted.contains_key(&request), "{}", why(&cluster, 2));
+}
+
+#[test]
+fn no_more_places_are_taken_than_instances_may_be_and_who_is_shed_comes_back_no_sooner_than_configured() {
+    let limits = LimitsConfig {
+        starts: Some(RateLimit::new(10, 1)),
+        ..LimitsConfig::default()
+    };
+    let mut cluster = Cluster::new(&Settings {
+        limits,
+        ..Settings::default()
+    });
+    let mut config = patient(0, 10);
+    config.max_instances = 2;
+    config.queue.max_waiting = 5;
+    config.queue.retry_after = ms(7_000);
+    cluster.configure(1, patient(0, 10));
+    cluster.configure(2, config);
+    cluster.request(1);
+    for _ in 0..5 {
+        cluster.request(2);
+    }
+    let blocked = cluster.scheduler.blocked(ServiceId(2)).map(|by| by.to_string());
+    let blocked = blocked.unwrap_or_default();
+    assert!(blocked.ends_with(", 2 starts waiting"), "{blocked}");
+    let request = cluster.request(2);
+    let retry_after = ms(7_000);
+    assert_eq!(
+        cluster.shed[&request].command,
+        Command::Shed { request, retry_after }
+    );
 }
 
 #[test]

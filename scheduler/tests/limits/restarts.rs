@@ -1,6 +1,6 @@
 use scheduler::{
-    Command, Event, InstanceId, LimitsConfig, Restart, ServiceConfig, ServiceId, Settings, StartKind,
-    StartSource,
+    Command, Event, InstanceId, LimitsConfig, NodeConfig, Restart, ServiceConfig, ServiceId, Settings,
+    StartKind, StartSource,
 };
 
 use crate::cluster::{Cluster, at, ms, service};
@@ -125,6 +125,24 @@ fn a_snapshot_that_fails_again_and_again_is_left_alone_and_then_tried_by_one() {
         closed.len() > 2 && closed.iter().all(|kind| *kind == StartKind::Restore),
         "{closed:?}"
     );
+}
+
+#[test]
+fn where_the_one_that_tries_is_lost_with_its_node_another_one_tries() {
+    let mut cluster = Cluster::new(&Settings::default());
+    cluster.configure(1, from_snapshot());
+    kinds(&mut cluster, 2);
+    fail(&mut cluster);
+    fail(&mut cluster);
+    cluster.progress_all();
+    cluster.wait(ms(200));
+    assert_eq!(kinds(&mut cluster, 1), [StartKind::Restore], "it tries");
+    cluster.node_down(0);
+    cluster.waiting.clear();
+    cluster.node_up(1, NodeConfig::default());
+    cluster.wait(ms(1_000));
+    let kinds: Vec<_> = cluster.vms.values().map(|vm| vm.kind).collect();
+    assert!(kinds.contains(&StartKind::Restore), "{kinds:?}");
 }
 
 #[test]

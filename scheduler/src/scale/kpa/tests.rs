@@ -156,6 +156,13 @@ fn a_panic_only_raises_and_ends_after_a_whole_stable_window() {
 }
 
 #[test]
+fn a_second_panic_begins_from_what_it_finds() {
+    let ticks = [(0, 20, 20, 2), (62, 1, 1, 2), (64, 1, 3, 1)];
+    let expected = [(20, true), (1, false), (3, true)];
+    assert_eq!(run(KpaState::default(), &config(1_000), &ticks), expected);
+}
+
+#[test]
 fn a_panic_that_is_called_for_again_lasts_longer() {
     let ticks = [
         (0, 2, 2, 1),
