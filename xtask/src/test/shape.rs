@@ -52,7 +52,7 @@ fn walk(directory: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
             .with_context(|| format!("look at {}", entry.path().display()))?;
         if about.is_dir() && is_ours(&entry.file_name()) {
             walk(&entry.path(), files)?;
-        } else if about.is_file() && about.len() <= LARGEST_BYTES {
+        } else if about.is_file() && entry.file_name() != ".git" && about.len() <= LARGEST_BYTES {
             files.push(entry.path());
         }
     }
@@ -149,7 +149,8 @@ mod tests {
     #[test]
     fn only_our_own_files_are_looked_at() {
         let root = tempfile::tempdir().unwrap();
-        for path in ["a/b.rs", "target/c.rs", ".git/d", ".ci/run"] {
+        // In a second working tree of a repository, `.git` is a file that says where that is.
+        for path in ["a/b.rs", "target/c.rs", ".git/d", "tree/.git", ".ci/run"] {
             let file = root.path().join(path);
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, "").unwrap();
