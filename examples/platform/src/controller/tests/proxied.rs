@@ -31,6 +31,16 @@ impl Front {
         Self::limited(Limits::default(), change).await
     }
 
+    /// One whose instance has answered once and is being parked, until the sender gives the word; dropped, it dies of it.
+    async fn parking() -> (Self, mpsc::Sender<()>) {
+        let front = Self::new(|_| {}).await;
+        let (go, word) = mpsc::channel();
+        front.desk.fake.parks.lock().unwrap().push_back(Plan::Waits(word));
+        assert_eq!(answer(&mut front.ask().await).await, ANSWER);
+        front.desk.logged("park 1").await;
+        (front, go)
+    }
+
     async fn limited(limits: Limits, change: impl FnOnce(&mut ServiceConfig)) -> Self {
         let desk = Desk::without_gate(change);
         let controller = || Arc::clone(&desk.controller);
@@ -182,11 +192,7 @@ async fn a_service_that_does_not_start_is_told_to_everyone_held() {
 
 #[tokio::test]
 async fn who_is_held_while_the_instance_dies_in_its_parking_is_answered_by_the_next_one() {
-    let front = Front::new(|_| {}).await;
-    let (go, word) = mpsc::channel();
-    front.desk.fake.parks.lock().unwrap().push_back(Plan::Waits(word));
-    assert_eq!(answer(&mut front.ask().await).await, ANSWER);
-    front.desk.logged("park 1").await;
+    let (front, go) = Front::parking().await;
     let mut clients = front.ask_often(5).await;
     front.held(5).await;
     // The host finds it dead.
@@ -207,11 +213,7 @@ async fn who_is_held_while_the_instance_dies_in_its_parking_is_answered_by_the_n
 
 #[tokio::test]
 async fn a_request_that_comes_while_parking_is_held_and_answered_after_the_next_restore() {
-    let front = Front::new(|_| {}).await;
-    let (go, word) = mpsc::channel();
-    front.desk.fake.parks.lock().unwrap().push_back(Plan::Waits(word));
-    assert_eq!(answer(&mut front.ask().await).await, ANSWER);
-    front.desk.logged("park 1").await;
+    let (front, go) = Front::parking().await;
     let mut client = front.ask().await;
     front.held(1).await;
     assert_eq!(front.desk.status.borrow().restores, 1);
