@@ -25,8 +25,8 @@ const REPETITION: Duration = Duration::from_secs(1);
 /// The last lines wait so long for a reader.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
-/// Serves until SIGTERM, SIGINT or SIGHUP, then drains. A second signal, a second or more later, ends the process at once. Nobody has to read what it
-/// says.
+/// Serves until SIGTERM, SIGINT or SIGHUP, then drains. A second SIGTERM or SIGINT, a second or more later, ends the process at
+/// once; a terminal that is closed meanwhile does not. Nobody has to read what it says.
 ///
 /// # Errors
 /// What kept it from starting, or from keeping state in the end.
