@@ -62,6 +62,11 @@ impl fmt::Display for Chart<'_> {
             first.outcome.requests,
             first.outcome.services()
         )?;
+        let (label_x, label_y) = (16.0, TOP + PANEL.1 / 2.0);
+        writeln!(
+            f,
+            r#"<text x="{label_x}" y="{label_y}" text-anchor="middle" transform="rotate(-90 {label_x} {label_y})">added delay per request, ms (mean, by memory)</text>"#
+        )?;
         for (place, start_us) in starts.iter().enumerate() {
             let x = LEFT + (PANEL.0 + GAP) * place as f64;
             let rows: Vec<&Row> = self
@@ -69,7 +74,7 @@ impl fmt::Display for Chart<'_> {
                 .iter()
                 .filter(|row| row.cold_start_us == *start_us)
                 .collect();
-            panel(f, x, place == 0, *start_us, &rows, &families)?;
+            panel(f, x, *start_us, &rows, &families)?;
         }
         legend(f, width - LEGEND, &families)?;
         writeln!(f, "</svg>")
@@ -130,7 +135,6 @@ fn curves(rows: &[&Row], families: &[&'static str]) -> Vec<Curve> {
 fn panel(
     f: &mut fmt::Formatter<'_>,
     left: f64,
-    is_first: bool,
     start_us: u64,
     rows: &[&Row],
     families: &[&'static str],
@@ -139,14 +143,25 @@ fn panel(
     let points = || curves.iter().flat_map(|curve| &curve.points);
     let x = LogScale::over(points().map(|p| p.memory), left, left + PANEL.0);
     let y = LogScale::over(points().map(|p| p.delay_ms), TOP + PANEL.1, TOP);
-    let (bottom, right) = (TOP + PANEL.1, left + PANEL.0);
-    let middle = left + PANEL.0 / 2.0;
     writeln!(
         f,
-        r#"<text x="{middle:.0}" y="{:.0}" text-anchor="middle" font-weight="bold">a start takes {} ms</text>"#,
+        r#"<text x="{:.0}" y="{:.0}" text-anchor="middle" font-weight="bold">a start takes {} ms</text>"#,
+        left + PANEL.0 / 2.0,
         TOP - 8.0,
         start_us as f64 / 1_000.0
     )?;
+    axes(f, left, &x, &y)?;
+    // Ours last, on top of the others.
+    let coloured: Vec<_> = curves.iter().zip(COLOURS.iter().cycle()).collect();
+    for (curve, colour) in coloured.into_iter().rev() {
+        draw(f, curve, colour, &x, &y)?;
+    }
+    Ok(())
+}
+
+/// The frame of a panel with its decades.
+fn axes(f: &mut fmt::Formatter<'_>, left: f64, x: &LogScale, y: &LogScale) -> fmt::Result {
+    let (bottom, right) = (TOP + PANEL.1, left + PANEL.0);
     for (at, name) in x.decades() {
         writeln!(f, r##"<path d="M{at:.1} {TOP}V{bottom}" stroke="#dddddd"/>"##)?;
         writeln!(
@@ -171,22 +186,10 @@ fn panel(
     )?;
     writeln!(
         f,
-        r#"<text x="{middle:.0}" y="{:.0}" text-anchor="middle">idle memory (keeping 10 min = 1)</text>"#,
+        r#"<text x="{:.0}" y="{:.0}" text-anchor="middle">idle memory (keeping 10 min = 1)</text>"#,
+        left + PANEL.0 / 2.0,
         bottom + 34.0
-    )?;
-    if is_first {
-        let (at_x, at_y) = (16.0, TOP + PANEL.1 / 2.0);
-        writeln!(
-            f,
-            r#"<text x="{at_x}" y="{at_y}" text-anchor="middle" transform="rotate(-90 {at_x} {at_y})">added delay per request, ms (mean, by memory)</text>"#
-        )?;
-    }
-    // Ours last, on top of the others.
-    let coloured: Vec<_> = curves.iter().zip(COLOURS.iter().cycle()).collect();
-    for (curve, colour) in coloured.into_iter().rev() {
-        draw(f, curve, colour, &x, &y)?;
-    }
-    Ok(())
+    )
 }
 
 fn draw(f: &mut fmt::Formatter<'_>, curve: &Curve, colour: &str, x: &LogScale, y: &LogScale) -> fmt::Result {
