@@ -112,70 +112,83 @@ impl<'a> World<'a> {
     /// Does what it is told; the answer, if there is one at once.
     pub(super) fn apply(&mut self, action: &Action) -> Option<Event> {
         let at = usize::try_from(action.service.0).ok()?;
-        let now = self.now_ns;
-        let place = self.places.get_mut(at)?;
+        self.places.get(at)?;
         match action.command {
             Command::Start {
                 instance,
                 epoch,
                 node,
                 ..
-            } => {
-                let service = place.service;
-                if place.vms.get(&instance).is_some_and(|vm| vm.epoch >= epoch) {
-                    return None;
-                }
-                if self.down.get(&node).is_some_and(|until| *until > now) {
-                    return Some(Event::InstanceFailed {
-                        service,
-                        instance,
-                        epoch,
-                    });
-                }
-                place.starts(instance, node, epoch, now);
-                self.sums[at].starts += 1;
-                self.outcome.add_start(now / 1_000);
-                self.check_budget(node);
-                let takes = self.config.draw_start_ns(&mut self.random);
-                self.work(takes, What::Progress(at, instance, epoch));
-                None
-            }
-            Command::Park { instance, epoch, .. } => {
-                let service = place.service;
-                let Some(vm) = place.vms.get_mut(&instance) else {
-                    return Some(exited(service, instance, epoch));
-                };
-                if vm.epoch >= epoch {
-                    return None;
-                }
-                vm.epoch = epoch;
-                self.busy_parks += u64::from(!vm.in_flight.is_empty());
-                vm.phase = Phase::Parking;
-                let done = now.saturating_add(self.config.park_us.saturating_mul(1_000));
-                self.agenda.plan(done, What::Progress(at, instance, epoch));
-                None
-            }
-            Command::Stop { instance, epoch } => {
-                let service = place.service;
-                if place.vms.get(&instance).is_some_and(|vm| vm.epoch >= epoch) {
-                    return None;
-                }
-                self.lost_in_flight += place.dies(instance, now);
-                Some(exited(service, instance, epoch))
-            }
+            } => self.start(at, instance, epoch, node),
+            Command::Park { instance, epoch, .. } => self.park(at, instance, epoch),
+            Command::Stop { instance, epoch } => self.stop(at, instance, epoch),
             Command::Admit {
                 request,
                 instance,
                 epoch,
             } => self.admit(at, request, instance, epoch),
             Command::Shed { request, .. } => {
-                if let Some(since) = place.waiting.remove(&request) {
-                    place.ended += 1;
-                    self.sums[at].shed += 1;
-                    self.late += u64::from(now - since > self.config.deadline_us.saturating_mul(1_000));
-                }
+                self.shed(at, request);
                 None
             }
+        }
+    }
+
+    fn start(&mut self, at: usize, instance: InstanceId, epoch: Epoch, node: NodeId) -> Option<Event> {
+        let (now, place) = (self.now_ns, &mut self.places[at]);
+        if place.vms.get(&instance).is_some_and(|vm| vm.epoch >= epoch) {
+            return None;
+        }
+        if self.down.get(&node).is_some_and(|until| *until > now) {
+            return Some(Event::InstanceFailed {
+                service: place.service,
+                instance,
+                epoch,
+            });
+        }
+        place.starts(instance, node, epoch, now);
+        self.sums[at].starts += 1;
+        self.outcome.add_start(now / 1_000);
+        self.check_budget(node);
+        let takes = self.config.draw_start_ns(&mut self.random);
+        self.work(takes, What::Progress(at, instance, epoch));
+        None
+    }
+
+    fn park(&mut self, at: usize, instance: InstanceId, epoch: Epoch) -> Option<Event> {
+        let place = &mut self.places[at];
+        let service = place.service;
+        let Some(vm) = place.vms.get_mut(&instance) else {
+            return Some(exited(service, instance, epoch));
+        };
+        if vm.epoch >= epoch {
+            return None;
+        }
+        vm.epoch = epoch;
+        vm.phase = Phase::Parking;
+        self.busy_parks += u64::from(!vm.in_flight.is_empty());
+        let takes = self.config.park_us.saturating_mul(1_000);
+        let done = self.now_ns.saturating_add(takes);
+        self.agenda.plan(done, What::Progress(at, instance, epoch));
+        None
+    }
+
+    fn stop(&mut self, at: usize, instance: InstanceId, epoch: Epoch) -> Option<Event> {
+        let place = &mut self.places[at];
+        if place.vms.get(&instance).is_some_and(|vm| vm.epoch >= epoch) {
+            return None;
+        }
+        self.lost_in_flight += place.dies(instance, self.now_ns);
+        Some(exited(place.service, instance, epoch))
+    }
+
+    fn shed(&mut self, at: usize, request: RequestId) {
+        let place = &mut self.places[at];
+        if let Some(since) = place.waiting.remove(&request) {
+            place.ended += 1;
+            self.sums[at].shed += 1;
+            let waited_ns = self.now_ns - since;
+            self.late += u64::from(waited_ns > self.config.deadline_us.saturating_mul(1_000));
         }
     }
 

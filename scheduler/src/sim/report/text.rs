@@ -1,4 +1,5 @@
 use core::fmt;
+use std::boxed::Box;
 use std::format;
 use std::string::String;
 use std::vec::Vec;
@@ -9,7 +10,8 @@ use crate::sim::study::Row;
 #[derive(Debug)]
 pub struct Table<'a>(pub &'a [Row]);
 
-type Column = (String, fn(&Row, u32) -> String, u32);
+/// What a column is called, and what a row says in it.
+type Column = (String, Box<dyn Fn(&Row) -> String>);
 
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -21,72 +23,45 @@ impl fmt::Display for Table<'_> {
             millis(row.cold_start_us)
         });
         writeln!(f, "### {}, start {starts} ms\n", first.trace)?;
-        let mut columns: Vec<Column> = Vec::from([
-            (
-                "delayed %".into(),
-                (|row, _| percent(row.outcome.delayed_share())) as fn(&Row, u32) -> String,
-                0,
-            ),
-            ("starts %".into(), |row, _| percent(row.outcome.start_share()), 0),
-            (
-                "service-mean delayed %".into(),
-                |row, _| format!("{:.1}", 100.0 * row.outcome.service_mean_delayed()),
-                0,
-            ),
-            (
-                "waste (10 min = 1)".into(),
-                |row, _| format!("{:.4}", row.waste),
-                0,
-            ),
-            (
-                "p50 ms".into(),
-                |row, _| millis(row.outcome.waits.quantile(500_000)),
-                0,
-            ),
-            (
-                "p99 ms".into(),
-                |row, _| millis(row.outcome.waits.quantile(990_000)),
-                0,
-            ),
-            (
-                "p99.9 ms".into(),
-                |row, _| millis(row.outcome.waits.quantile(999_000)),
-                0,
-            ),
-            (
-                "most starts in 100 ms".into(),
-                |row, _| format!("{}", row.outcome.start_peaks().0),
-                0,
-            ),
-            (
-                "in 1 s".into(),
-                |row, _| format!("{}", row.outcome.start_peaks().1),
-                0,
-            ),
-        ]);
-        for (beta, _) in &first.relative_cost {
-            let cost = |row: &Row, beta| format!("{:.3}", row.relative_cost_at(beta).unwrap_or(f64::NAN));
-            columns.push((format!("J{beta}"), cost, *beta));
-        }
+        let columns = columns(first);
         write!(f, "| policy |")?;
-        for (name, ..) in &columns {
+        for (name, _) in &columns {
             write!(f, " {name} |")?;
         }
-        write!(f, "\n|---|")?;
-        for _ in &columns {
-            write!(f, "---|")?;
-        }
-        writeln!(f)?;
+        writeln!(f, "\n|---|{}", "---|".repeat(columns.len()))?;
         for line in lines {
             let Some(row) = line.first() else { continue };
             write!(f, "| {} |", row.policy)?;
-            for (_, value, beta) in &columns {
-                write!(f, " {} |", join(line, |row| value(row, *beta)))?;
+            for (_, value) in &columns {
+                write!(f, " {} |", join(line, value))?;
             }
             writeln!(f)?;
         }
         Ok(())
     }
+}
+
+fn columns(first: &Row) -> Vec<Column> {
+    let mut columns: Vec<Column> = Vec::new();
+    let mut add = |name: &str, value: fn(&Row) -> String| columns.push((name.into(), Box::new(value)));
+    add("delayed %", |row| percent(row.outcome.delayed_share()));
+    add("starts %", |row| percent(row.outcome.start_share()));
+    add("service-mean delayed %", |row| {
+        format!("{:.1}", 100.0 * row.outcome.service_mean_delayed())
+    });
+    add("waste (10 min = 1)", |row| format!("{:.4}", row.waste));
+    add("p50 ms", |row| millis(row.outcome.waits.quantile(500_000)));
+    add("p99 ms", |row| millis(row.outcome.waits.quantile(990_000)));
+    add("p99.9 ms", |row| millis(row.outcome.waits.quantile(999_000)));
+    add("most starts in 100 ms", |row| {
+        format!("{}", row.outcome.start_peaks().0)
+    });
+    add("in 1 s", |row| format!("{}", row.outcome.start_peaks().1));
+    for (beta, _) in first.relative_cost.iter().copied() {
+        let cost = move |row: &Row| format!("{:.3}", row.relative_cost_at(beta).unwrap_or(f64::NAN));
+        columns.push((format!("J{beta}"), Box::new(cost)));
+    }
+    columns
 }
 
 fn join<'a>(rows: impl IntoIterator<Item = &'a Row>, value: impl Fn(&Row) -> String) -> String {
