@@ -24,6 +24,7 @@ mod limits;
 mod log;
 mod policy;
 mod problem;
+mod random;
 mod reason;
 mod registry;
 mod requests;

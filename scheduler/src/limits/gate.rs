@@ -9,10 +9,10 @@ use crate::limits::config::LimitsConfig;
 use crate::limits::node::StartHere;
 use crate::limits::nodes::Nodes;
 use crate::limits::pace::Pace;
-use crate::limits::random::Random;
 use crate::limits::reserve::Reserve;
 use crate::limits::rotation::Rotation;
 use crate::limits::tenants::Tenants;
+use crate::random::Random;
 use crate::time::Timestamp;
 use crate::timers::Timer;
 

@@ -13,7 +13,6 @@ mod node;
 mod nodes;
 mod pace;
 mod pressure;
-mod random;
 mod rate;
 mod reserve;
 mod rotation;

@@ -5,7 +5,7 @@ use crate::ids::NodeId;
 use crate::limits::blocked::Blocked;
 use crate::limits::config::NodeConfig;
 use crate::limits::node::{Buckets, Node, Purpose, StartHere};
-use crate::limits::random::Random;
+use crate::random::Random;
 use crate::time::Timestamp;
 
 /// Where a start may happen.

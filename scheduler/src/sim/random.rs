@@ -1,15 +1,17 @@
+use crate::random::Random as Bits;
+
 /// A small repeatable source of random numbers (SplitMix64): the same seed gives the same numbers on every machine.
 ///
 /// For simulations, never for secrets.
 #[derive(Clone, Debug)]
-pub struct Random(u64);
-
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+pub struct Random(Bits);
 
 impl Random {
     /// A source for one thing; different seeds give unrelated numbers.
     pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(GOLDEN) ^ 0xd1b5_4a32_d192_ed03)
+        Self(Bits::new(
+            seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0xd1b5_4a32_d192_ed03,
+        ))
     }
 
     /// The source for the `stream`-th thing of a simulation with this seed.
@@ -19,11 +21,7 @@ impl Random {
 
     /// Any 64 bits.
     pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(GOLDEN);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next()
     }
 
     /// From 0 up to, not including, 1.
@@ -34,8 +32,7 @@ impl Random {
 
     /// From 0 up to, not including, `end`; 0 if that is 0.
     pub fn below(&mut self, end: u64) -> u64 {
-        let wide = u128::from(self.next_u64()) * u128::from(end);
-        u64::try_from(wide >> 64).unwrap_or(0)
+        self.0.below(end)
     }
 
     /// True with this probability.

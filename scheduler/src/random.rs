@@ -1,5 +1,5 @@
 /// Numbers that look random and are the same for the same seed: SplitMix64 (Steele, Lea and Flood 2014).
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Random(u64);
 
 impl Random {
