@@ -65,9 +65,27 @@ pub(crate) struct Descent {
     /// When it was last busy.
     pub(crate) since: Timestamp,
     pub(crate) plan: Plan,
+    /// By how much its steps come earlier than the policy planned them; 1: not at all.
+    hurry: u32,
 }
 
 impl Descent {
+    pub(crate) fn new(since: Timestamp, plan: Plan) -> Self {
+        Self {
+            since,
+            plan,
+            hurry: 1,
+        }
+    }
+
+    /// Makes every step come so much earlier than planned, unless that was done before.
+    pub(crate) fn hurry(&mut self, by: u32) {
+        if self.hurry < by {
+            self.plan.shorten(by / self.hurry);
+            self.hurry = by;
+        }
+    }
+
     /// When the next step is due for an instance at `from`.
     pub(crate) fn deadline(&self, from: Option<Rung>) -> Option<Timestamp> {
         self.plan.next(from).map(|(_, after)| self.since + after)

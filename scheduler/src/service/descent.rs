@@ -45,14 +45,15 @@ impl Service {
             plan.without(Rung::Stop);
         }
         plan.lengthen(cx.shared.gate.jitter());
-        plan.shorten(self.hurry(cx, instance));
+        let mut descent = Descent::new(since, plan);
+        descent.hurry(self.hurry(cx, instance));
         if let Some(until) = self.sleepless_until().filter(|_| runs) {
-            plan.not_before(until.saturating_since(since));
+            descent.plan.not_before(until.saturating_since(since));
         }
         if needed == 0 {
             self.expect(cx, plan.prewake().map(|prewake| (prewake, since)));
         }
-        Some(Box::new(Descent { since, plan }))
+        Some(Box::new(descent))
     }
 
     /// Puts an instance into a state, with its way from there.

@@ -116,7 +116,7 @@ impl Service {
             self.fleet.update(id, |instance| {
                 let idle = instance.idle_since().is_some();
                 if let Some(descent) = instance.descent.as_mut().filter(|_| idle) {
-                    descent.plan.shorten(SHORTER);
+                    descent.hurry(SHORTER);
                     let deadline = descent.deadline(None);
                     cx.shared.timers.set(key, &mut instance.timer, deadline);
                 }

@@ -281,6 +281,28 @@ fn idle_instances_fall_asleep_earlier_and_deeper_while_memory_is_short() {
 }
 
 #[test]
+fn memory_that_is_short_again_and_again_shortens_a_keep_time_once() {
+    let mut cluster = Cluster::new(&node(1_000));
+    let mut config = service(0, 100 * MIB);
+    config.cooldown = Some(ms(400));
+    cluster.configure(1, config);
+    cluster.request(1);
+    cluster.progress_all();
+    cluster.progress_all();
+    for available in [60, 200, 60, 200, 60] {
+        cluster.tell(Event::MemoryPressure {
+            node: NodeId(0),
+            available_bytes: available * MIB,
+        });
+    }
+    assert_eq!(
+        cluster.scheduler.next_deadline(),
+        Some(Timestamp::from_millis(100)),
+        "a quarter of it"
+    );
+}
+
+#[test]
 fn at_the_last_step_only_what_is_important_starts() {
     let mut cluster = Cluster::new(&node(1_000));
     for (id, priority) in [(1, 99), (2, 100)] {
