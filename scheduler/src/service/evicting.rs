@@ -28,7 +28,7 @@ impl Service {
                 }
             )
         });
-        sleeps && self.prewake.is_none_or(|prewake| prewake.at > now + restore)
+        sleeps && self.prewake().is_none_or(|prewake| prewake.at > now + restore)
     }
 
     /// Moves an instance that sleeps in RAM to disk.

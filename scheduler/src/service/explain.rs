@@ -36,7 +36,7 @@ impl Service {
             failures: self.failures,
             backoff_until: self.backoff.map(|until| until.at).filter(|until| *until > at),
             blocked: self.blocked(gate, at),
-            prewake: self.prewake.map(|prewake| prewake.at),
+            prewake: self.prewake().map(|prewake| prewake.at),
             wanted: self.count().map(|count| (count.desired, count.basis)),
             is_flapping: self.is_flapping(),
             generation: self.config.generation,

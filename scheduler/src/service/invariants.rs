@@ -66,7 +66,7 @@ impl Service {
         let instances = self.fleet.iter().map(|i| (self.key_of(i.id), i.timer));
         let own = [
             (self.key(TimerKey::Backoff), self.backoff),
-            (self.key(TimerKey::Prewake), self.prewake),
+            (self.key(TimerKey::Prewake), self.prewake()),
             (
                 self.key(TimerKey::Scale),
                 self.scale.as_ref().and_then(|scale| scale.tick),

@@ -77,8 +77,6 @@ pub(crate) struct Service {
     level: u32,
     /// Who is expected.
     expected: Option<Box<Expected>>,
-    /// When an instance is to be awake for them; the slot of the timer.
-    prewake: Option<Timer>,
     /// What is remembered for scaling beyond what requests need; `None` where nothing is.
     scale: Option<Box<Scale>>,
     counters: Counters,
@@ -106,7 +104,6 @@ impl Service {
             wait: None,
             level: 0,
             expected: None,
-            prewake: None,
             scale: Some(Box::new(scale)),
             counters: Counters::default(),
             last: None,

@@ -6,7 +6,7 @@ use crate::policy::Prewake;
 use crate::reason::Reason;
 use crate::service::{Service, Standing};
 use crate::time::Timestamp;
-use crate::timers::TimerKey;
+use crate::timers::{Timer, TimerKey};
 
 /// Somebody who is expected, and the instance that is to be awake for them.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,8 @@ pub(crate) struct Expected {
     prewake: Prewake,
     /// When an instance was last busy.
     since: Timestamp,
+    /// When the instance is to be woken; the slot of the timer.
+    timer: Option<Timer>,
     /// The instance that starts for them.
     starting: Option<InstanceId>,
 }
@@ -27,24 +29,29 @@ impl Service {
             let early = prewake.at.saturating_since(now) / 1_000 * cx.shared.gate.jitter();
             Timestamp::ZERO + prewake.at.saturating_since(Timestamp::ZERO).saturating_sub(early)
         });
+        let mut timer = self.prewake();
+        cx.shared.timers.set(self.key(TimerKey::Prewake), &mut timer, at);
         self.expected = expected.map(|(prewake, since)| {
             Box::new(Expected {
                 prewake,
                 since,
+                timer,
                 starting: None,
             })
         });
-        cx.shared
-            .timers
-            .set(self.key(TimerKey::Prewake), &mut self.prewake, at);
+    }
+
+    /// When an instance is to be woken for somebody.
+    pub(super) fn prewake(&self) -> Option<Timer> {
+        self.expected.as_ref()?.timer
     }
 
     /// It is time to have an instance awake: one that is idle is kept awake, or one is started.
     pub(crate) fn prewake_due(&mut self, cx: &mut Cx<'_>) {
-        self.prewake = None;
         let Some(mut expected) = self.expected.take() else {
             return;
         };
+        expected.timer = None;
         let Prewake { at, hold, basis } = expected.prewake;
         if let Some(idle) = self.fleet.first_free() {
             return self.hold(cx, idle, at + hold);
