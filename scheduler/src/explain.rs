@@ -72,6 +72,8 @@ pub struct InstanceView {
     pub basis: Option<Basis>,
     /// Whether it is stopped once idle.
     pub draining: bool,
+    /// What its last park wrote, or the next one would as was measured since; 0 if that is not known.
+    pub park_bytes: u64,
 }
 
 /// Requests of one service since it was configured first. `queued = waiting + admitted + shed + left` and

@@ -83,7 +83,7 @@ pub enum ParkMode {
 pub enum Parked {
     /// It sleeps.
     Asleep {
-        /// Bytes of memory that were written since it woke.
+        /// Bytes of memory that were written to save it: what had changed since it woke, or all of a small one.
         written_bytes: u64,
         /// Bytes that its saved state takes.
         saved_bytes: u64,

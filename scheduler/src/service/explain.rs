@@ -26,6 +26,7 @@ impl Service {
                 .map(|(rung, _)| rung),
             basis: instance.descent.as_ref().map(|d| instance.basis(&d.plan)),
             draining: instance.draining,
+            park_bytes: instance.saved_bytes,
         };
         Explanation {
             service: self.id,

@@ -253,9 +253,11 @@ impl Controller {
         };
         match parked {
             Ok(Parked::Asleep {
-                saved_bytes, midway, ..
+                written_bytes,
+                saved_bytes,
+                midway,
             }) => {
-                let Some(turn) = self.gone(run, |_| run.parked(0)) else {
+                let Some(turn) = self.gone(run, |_| run.parked(written_bytes)) else {
                     return self.ended_meanwhile(run, service, closed);
                 };
                 if midway {
@@ -271,6 +273,7 @@ impl Controller {
                     status.activity = Activity::Asleep;
                     status.parks += 1;
                     status.parks_midway += u64::from(midway);
+                    status.written_bytes = written_bytes;
                     status.saved_bytes = saved_bytes;
                 });
                 if let Some(turn) = turn {

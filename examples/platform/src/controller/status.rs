@@ -40,6 +40,8 @@ pub struct ServiceStatus {
     pub failed_starts: u64,
     /// Bytes of the saved state at the last park.
     pub saved_bytes: u64,
+    /// Of these, those that this park wrote.
+    pub written_bytes: u64,
 }
 
 impl Default for ServiceStatus {
@@ -54,6 +56,7 @@ impl Default for ServiceStatus {
             deaths: 0,
             failed_starts: 0,
             saved_bytes: 0,
+            written_bytes: 0,
         }
     }
 }

@@ -19,7 +19,7 @@ const PAGE_BYTES: u64 = 4096;
 /// A VM that was saved, and what is known of its run.
 pub(super) struct SavedVm {
     pub(super) parked: ParkedVm,
-    /// How much of its memory was written, if that is known.
+    /// How much of its memory was written to save it.
     written_bytes: u64,
     /// What it has touched, if that is little.
     touched: Option<PageRuns>,
@@ -95,14 +95,16 @@ impl MicroVmHost {
         }
     }
 
-    /// The memory of a VM, how much of it was written if that is known, and for small ones what was touched.
+    /// The memory of a VM, how much of it was written to save it, and for small ones what was touched.
     fn save_memory(&self, awake: &mut Awake) -> Result<(SavedMemory, u64, Option<PageRuns>), Cause> {
         let paused = awake.vm.pause()?;
         let Some(image) = &mut awake.image else {
             let touched = snapshot::touched_pages(paused.memory())?;
             let memory = SavedMemory::capture(paused.memory())?;
             let touched = matches!(memory, SavedMemory::Compact(_)).then_some(touched);
-            return Ok((memory, 0, touched));
+            // All of it is new.
+            let written_bytes = memory.resident_bytes()?;
+            return Ok((memory, written_bytes, touched));
         };
         let absorbed = image.absorb(paused.memory(), Vec::new());
         if absorbed.is_err() && image.is_poisoned() {

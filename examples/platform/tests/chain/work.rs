@@ -42,10 +42,14 @@ fn memory_that_was_written_is_saved() -> Result<()> {
     const MIB: u64 = 1 << 20;
     let service = Service::start(|config| config.cooldown_ms = 2)?;
     service.get("/count")?;
-    let small = service.asleep()?.saved_bytes;
+    let status = service.asleep()?;
+    let small = status.saved_bytes;
+    ensure!((1..=small).contains(&status.written_bytes), "{status:?}");
     let reply = service.get("/touch?mib=8")?;
     ensure!(reply.text() == "touched 8 MiB\n", "{reply:?}");
-    let large = service.asleep()?.saved_bytes;
+    let status = service.asleep()?;
+    let large = status.saved_bytes;
+    ensure!((8 * MIB..=large).contains(&status.written_bytes), "{status:?}");
     eprintln!(
         "saved: {} KiB, after 8 MiB were written {} KiB",
         small >> 10,
@@ -58,7 +62,11 @@ fn memory_that_was_written_is_saved() -> Result<()> {
     // The working set of the touch is populated ahead at the next wake, and must do no harm.
     for count in 2..=20 {
         ensure!(service.get("/count")?.number()? == count);
-        service.asleep()?;
+        let status = service.asleep()?;
+        ensure!(
+            (1..MIB).contains(&status.written_bytes) && status.saved_bytes > 8 * MIB,
+            "only what it wrote since: {status:?}"
+        );
     }
     service.stop()?;
     Ok(())

@@ -133,9 +133,16 @@ async fn a_request_wakes_and_silence_parks_the_same_instance_again() {
         drop(admitted);
         let status = desk.until(|status| status.parks == wakes).await;
         assert_eq!(
-            (status.restores, status.activity, status.saved_bytes),
-            (wakes, Activity::Asleep, 2)
+            (
+                status.restores,
+                status.activity,
+                status.written_bytes,
+                status.saved_bytes
+            ),
+            (wakes, Activity::Asleep, 1, 2)
         );
+        let why = desk.controller.core().scheduler.why(SERVICE).unwrap();
+        assert_eq!(why.instances[0].park_bytes, 1, "its limits count it");
     }
     desk.logged("asleep").await;
     let cycle = ["restore 1", "close", "park 1", "asleep"];
