@@ -7,6 +7,19 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+/// What a second of a request's waiting is worth in seconds of an idle instance's memory, when the quiet time is learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Dial {
+    /// 20: little memory.
+    Economy,
+    /// 200.
+    Balanced,
+    /// 2,000: little waiting.
+    Latency,
+}
+
 /// Configuration of the platform. Every field has a default; unknown fields in a file are refused.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -25,6 +38,9 @@ pub struct Config {
     pub guest_port: u16,
     /// Quiet time after which the instance sleeps, in milliseconds, at least 1. Default 100.
     pub cooldown_ms: u64,
+    /// In the place of `cooldown_ms`: the quiet time is learned, from when requests come and what parking and waking take, and the
+    /// instance wakes before a request that comes by the clock. Default: it is not.
+    pub dial: Option<Dial>,
     /// An instance that is in the midst of something sleeps all the same, there, when no client has waited for it for so long; the
     /// next request lets it go on. In milliseconds, 0 (never) to 86,400,000. Default 60,000.
     pub unattended_ms: u64,
@@ -61,6 +77,7 @@ impl Default for Config {
             cmdline: String::new(),
             guest_port: 80,
             cooldown_ms: 100,
+            dial: None,
             unattended_ms: 60_000,
             shells: 2,
             spare_connections: 2,
@@ -182,8 +199,18 @@ impl Config {
         }
     }
 
-    pub(crate) const fn cooldown(&self) -> Duration {
-        Duration::from_millis(self.cooldown_ms)
+    /// `None` is to be learned.
+    pub(crate) fn cooldown(&self) -> Option<Duration> {
+        let pinned = Duration::from_millis(self.cooldown_ms);
+        self.dial.is_none().then_some(pinned)
+    }
+
+    pub(crate) const fn dial(&self) -> scheduler::Dial {
+        match self.dial {
+            Some(Dial::Economy) => scheduler::Dial::Economy,
+            Some(Dial::Balanced) | None => scheduler::Dial::Balanced,
+            Some(Dial::Latency) => scheduler::Dial::Latency,
+        }
     }
 
     pub(crate) const fn unattended(&self) -> Option<Duration> {
@@ -283,6 +310,20 @@ mod tests {
         for field in ["memory_mib is 1", "cooldown_ms is 0", "shells is 0"] {
             assert!(message.contains(field), "{message}");
         }
+    }
+
+    #[test]
+    fn a_dial_takes_the_place_of_the_cooldown() {
+        let config: Config = toml::from_str("dial = \"economy\"").unwrap();
+        assert_eq!(
+            (config.cooldown(), config.dial()),
+            (None, scheduler::Dial::Economy)
+        );
+        let error = toml::from_str::<Config>("dial = \"fast\"").unwrap_err();
+        assert!(
+            error.to_string().contains("`economy`, `balanced`, `latency`"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -24,7 +24,7 @@ mod state_dir;
 mod vitals;
 mod wake_clock;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, Dial};
 pub use controller::{
     Activity, Admitted, ClosedGate, Controller, ControllerError, ParkGate, ServiceSetup, ServiceStatus,
 };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proxy_buffer::Limits;
-use scheduler::{QueueConfig, ServiceConfig, StartConfig, StartSource};
+use scheduler::{LadderConfig, QueueConfig, ServiceConfig, StartConfig, StartSource};
 use vmm_core::{UserNetConfig, VmConfig};
 
 use crate::config::Config;
@@ -37,7 +37,11 @@ pub(crate) fn limits(config: &Config) -> Limits {
 /// To the scheduler.
 pub(crate) fn scaling(config: &Config) -> ServiceConfig {
     ServiceConfig {
-        cooldown: Some(config.cooldown()),
+        cooldown: config.cooldown(),
+        ladder: LadderConfig {
+            dial: config.dial(),
+            ..LadderConfig::default()
+        },
         start_from: StartSource::Snapshot,
         queue: QueueConfig {
             max_wait: config.hold(),

@@ -191,6 +191,12 @@ impl Platform {
         self.controller.why(SERVICE).unwrap_or_default()
     }
 
+    /// Why nothing starts, parks or stops at this moment, and what would change that.
+    #[must_use]
+    pub fn why_not(&self) -> String {
+        self.controller.why_not(SERVICE).unwrap_or_default()
+    }
+
     /// What wakes took so far, phase by phase.
     #[must_use]
     pub fn phases(&self) -> &WakePhases {

@@ -51,8 +51,11 @@ fn log_to(errors: LineSink) {
 
 async fn serve(config: Config, out: &LineSink) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
-    let (cooldown_ms, unattended_ms, state_dir) =
-        (config.cooldown_ms, config.unattended_ms, config.state_dir.clone());
+    let (unattended_ms, state_dir) = (config.unattended_ms, config.state_dir.clone());
+    let silence = match config.cooldown() {
+        Some(cooldown) => format!("after {} ms of silence", cooldown.as_millis()),
+        None => "when that costs less than to stay awake".to_owned(),
+    };
     let told = {
         let out = out.clone();
         move |step| match step {
@@ -73,7 +76,7 @@ async fn serve(config: Config, out: &LineSink) -> anyhow::Result<()> {
     out.say(format!(
         "serving on http://{addr} - the instance sleeps until a request comes\n  \
          try:  curl http://{addr}/count\n  \
-         it goes back to sleep after {cooldown_ms} ms of silence; Ctrl-C or SIGTERM drains and ends\n  \
+         it goes back to sleep {silence}; Ctrl-C or SIGTERM drains and ends\n  \
          {state}\n"
     ));
 

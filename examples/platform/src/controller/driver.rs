@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use scheduler::{Epoch, Event, InstanceId, RequestId, Scheduler, ServiceId, Settings, Timestamp};
+use scheduler::{Epoch, Event, InstanceId, LearnedSki, RequestId, Scheduler, ServiceId, Settings, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +40,7 @@ pub struct Controller {
 }
 
 pub(super) struct Core {
-    pub(super) scheduler: Scheduler,
+    pub(super) scheduler: Scheduler<LearnedSki>,
     pub(super) requests: Requests,
     /// Instances that are being started, and that nobody has given up.
     pub(super) starting: HashSet<InstanceId>,
@@ -68,7 +68,7 @@ impl Controller {
     #[must_use]
     pub fn new(services: Vec<ServiceSetup>) -> Arc<Self> {
         let origin = Instant::now();
-        let mut scheduler = Scheduler::new(&Settings::default());
+        let mut scheduler = Scheduler::with_policy(&Settings::default(), LearnedSki::new());
         let mut decided = Vec::new();
         let mut table = HashMap::new();
         for setup in services {
@@ -164,6 +164,12 @@ impl Controller {
     #[must_use]
     pub fn why(&self, service: ServiceId) -> Option<String> {
         Some(self.core().scheduler.why(service)?.to_string())
+    }
+
+    /// Why nothing of `service` starts, parks or stops at this moment, and what would change that.
+    #[must_use]
+    pub fn why_not(&self, service: ServiceId) -> Option<String> {
+        Some(self.core().scheduler.why_not(service)?.to_string())
     }
 
     /// Ends the timer and waits for parks and boots that are under way. The proxy must have drained. From then on no instance

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use scheduler::{Cooldown, ServiceId, ValidConfig};
+use scheduler::{ServiceId, ValidConfig};
 
 use super::execute::ParkGate;
 use super::status::StatusBoard;
@@ -40,7 +40,7 @@ impl ServiceSetup {
         let service = Service {
             host: self.host,
             gate: Mutex::new(None),
-            cooldown: self.config.cooldown.unwrap_or(Cooldown::DEFAULT),
+            cooldown: self.config.cooldown.unwrap_or_default(),
             unattended: self.unattended,
             board: StatusBoard::new(),
             vitals: self.vitals,
@@ -54,6 +54,7 @@ pub(super) struct Service {
     pub(super) host: Arc<dyn InstanceHost>,
     /// Taken away in the end: the proxy behind it holds the controller.
     gate: Mutex<Option<Arc<dyn ParkGate>>>,
+    /// How long the proxy must have seen nothing before a park; zero where the scheduler's policy says when that is.
     pub(super) cooldown: Duration,
     pub(super) unattended: Option<Duration>,
     pub(super) board: StatusBoard,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use hdrhistogram::Histogram;
+use platform::Dial;
 
 use crate::Test;
 use crate::service::Service;
@@ -13,6 +14,10 @@ pub(crate) const TESTS: &[Test] = &[
     (
         "cycles::a_thousand_sleeps_lose_no_request",
         a_thousand_sleeps_lose_no_request,
+    ),
+    (
+        "cycles::with_a_dial_it_sleeps_by_what_was_measured",
+        with_a_dial_it_sleeps_by_what_was_measured,
     ),
     (
         "cycles::shutting_down_leaves_nothing_behind",
@@ -72,6 +77,26 @@ fn it_sleeps_soon_after_its_cooldown_and_never_before() -> Result<()> {
         p50 < 100_000,
         "half of the sleeps began {p50} µs or more after the cooldown"
     );
+    service.stop()?;
+    Ok(())
+}
+
+fn with_a_dial_it_sleeps_by_what_was_measured() -> Result<()> {
+    let service = Service::start(|config| config.dial = Some(Dial::Economy))?;
+    for count in 1..=20 {
+        ensure!(service.get("/count")?.number()? == count);
+        let status = service.asleep()?;
+        ensure!(status.restores <= count && status.written_bytes > 0, "{status:?}");
+    }
+    let mut why = String::new();
+    for _ in 0..100 {
+        service.get("/count")?;
+        why = service.platform().why();
+        if why.contains("(learned: ") {
+            break;
+        }
+    }
+    ensure!(why.contains("(learned: ") && why.contains("β 20"), "{why}");
     service.stop()?;
     Ok(())
 }
