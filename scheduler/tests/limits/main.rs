@@ -1,5 +1,6 @@
 //! What all services share: never more of it than there is, and everybody gets some.
 
+mod brown_out;
 mod chaos;
 mod cluster;
 mod fairness;

@@ -1,12 +1,12 @@
 use scheduler::{
-    Action, Basis, BrownOut, Command, Event, Idle, LimitsConfig, NodeConfig, NodeId, ParkLevel, Phase, Plan,
-    Policy, Prewake, RequestId, ResourceConfig, Rhythm, Rung, Scheduler, ServiceConfig, ServiceId, Settings,
+    Action, Basis, Command, Event, Idle, LimitsConfig, NodeConfig, NodeId, ParkLevel, Phase, Plan, Policy,
+    Prewake, RequestId, ResourceConfig, Rhythm, Rung, Scheduler, ServiceConfig, ServiceId, Settings,
     TenantConfig, TenantId, Timestamp,
 };
 
 use crate::cluster::{Cluster, MIB, ms, service};
 
-fn node(memory_mib: u64) -> Settings {
+pub(crate) fn node(memory_mib: u64) -> Settings {
     Settings {
         limits: LimitsConfig {
             node: NodeConfig::with_memory(memory_mib * MIB),
@@ -17,7 +17,7 @@ fn node(memory_mib: u64) -> Settings {
 }
 
 /// Ten services asleep in RAM, 80 MiB each; the one with number 9 was used most.
-fn asleep(settings: &Settings) -> Cluster {
+pub(crate) fn asleep(settings: &Settings) -> Cluster {
     let mut cluster = Cluster::new(settings);
     for id in 0..10 {
         cluster.configure(id, service(id % 2, 80 * MIB));
@@ -226,101 +226,6 @@ fn the_least_instances_of_a_service_are_never_moved_and_have_memory_kept() {
     cluster.run(30);
     let view = cluster.scheduler.node(NodeId(0)).expect("it is up");
     assert_eq!(view.reserved_bytes, 600 * MIB);
-}
-
-#[test]
-fn a_brown_out_does_without_one_thing_after_the_other() {
-    let mut cluster = asleep(&Settings::default());
-    let mut pressure = |available| {
-        cluster.tell(Event::MemoryPressure {
-            node: NodeId(0),
-            available_bytes: available * MIB,
-        });
-        let view = cluster.scheduler.node(NodeId(0)).expect("it is up");
-        (view.brown_out, cluster.parks.len())
-    };
-    assert_eq!(pressure(200), (BrownOut::None, 10));
-    assert_eq!(pressure(70), (BrownOut::NoPrewakes, 10));
-    assert_eq!(pressure(50), (BrownOut::ShortKeep, 10));
-    let (step, parks) = pressure(30);
-    assert_eq!(step, BrownOut::EvictCache);
-    assert_eq!(
-        parks, 11,
-        "one that sleeps in RAM goes to disk, to have a tenth of the memory available"
-    );
-    assert_eq!(pressure(10).0, BrownOut::Shed);
-    assert_eq!(
-        pressure(75).0,
-        BrownOut::ShortKeep,
-        "it ends well above where it began"
-    );
-}
-
-#[test]
-fn idle_instances_fall_asleep_earlier_and_deeper_while_memory_is_short() {
-    let mut cluster = Cluster::new(&node(1_000));
-    let mut config = service(0, 100 * MIB);
-    config.cooldown = Some(ms(400));
-    cluster.configure(1, config);
-    cluster.request(1);
-    cluster.progress_all();
-    cluster.progress_all();
-    cluster.tell(Event::MemoryPressure {
-        node: NodeId(0),
-        available_bytes: 40 * MIB,
-    });
-    assert_eq!(
-        cluster.scheduler.next_deadline(),
-        Some(Timestamp::from_millis(100))
-    );
-    cluster.wait(ms(100));
-    assert_eq!(
-        cluster.parks.iter().map(|park| park.2).collect::<Vec<_>>(),
-        [ParkLevel::Disk]
-    );
-}
-
-#[test]
-fn memory_that_is_short_again_and_again_shortens_a_keep_time_once() {
-    let mut cluster = Cluster::new(&node(1_000));
-    let mut config = service(0, 100 * MIB);
-    config.cooldown = Some(ms(400));
-    cluster.configure(1, config);
-    cluster.request(1);
-    cluster.progress_all();
-    cluster.progress_all();
-    for available in [60, 200, 60, 200, 60] {
-        cluster.tell(Event::MemoryPressure {
-            node: NodeId(0),
-            available_bytes: available * MIB,
-        });
-    }
-    assert_eq!(
-        cluster.scheduler.next_deadline(),
-        Some(Timestamp::from_millis(100)),
-        "a quarter of it"
-    );
-}
-
-#[test]
-fn at_the_last_step_only_what_is_important_starts() {
-    let mut cluster = Cluster::new(&node(1_000));
-    for (id, priority) in [(1, 99), (2, 100)] {
-        let mut config = service(0, 10 * MIB);
-        config.resources.priority = priority;
-        cluster.configure(id, config);
-    }
-    cluster.tell(Event::MemoryPressure {
-        node: NodeId(0),
-        available_bytes: 15 * MIB,
-    });
-    let (low, high) = (cluster.request(1), cluster.request(2));
-    assert_eq!(
-        cluster.shed[&low].reason.to_string(),
-        "node 0 has 15 MiB available"
-    );
-    cluster.progress_all();
-    assert!(cluster.admitted.contains_key(&high));
 }
 
 /// Parks after 10 ms, and expects service 1 again 5 ms after that.
