@@ -18,7 +18,7 @@ fn used_once(scheduler: &mut Scheduler, now: &mut Timestamp, service: ServiceId,
     scheduler.handle(*now, Event::ServiceConfigured { service, config }, &mut out);
     scheduler.handle(*now, Event::RequestQueued { service, request }, &mut out);
     let Some(Command::Start { instance, epoch, .. }) = last(&out) else {
-        panic!("a start: {out:?}")
+        unreachable!("a start: {out:?}")
     };
     scheduler.handle(
         *now,
@@ -33,7 +33,7 @@ fn used_once(scheduler: &mut Scheduler, now: &mut Timestamp, service: ServiceId,
     *now = scheduler.next_deadline().expect("it falls asleep");
     scheduler.handle(*now, Event::Tick, &mut out);
     let Some(Command::Park { instance, epoch, .. }) = last(&out) else {
-        panic!("a park: {out:?}")
+        unreachable!("a park: {out:?}")
     };
     let parked = Event::InstanceParked {
         service,
