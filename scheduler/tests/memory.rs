@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use scheduler::{
-    Action, Command, Event, RequestId, Scheduler, ServiceConfig, ServiceId, Settings, Timestamp, ValidConfig,
+    Action, Command, Epoch, Event, InstanceId, RequestId, Scheduler, ServiceConfig, ServiceId, Settings,
+    Timestamp, ValidConfig,
 };
 
 const SERVICES: u64 = 20_000;
@@ -17,24 +18,17 @@ fn used_once(scheduler: &mut Scheduler, now: &mut Timestamp, service: ServiceId,
     let config = config.clone();
     scheduler.handle(*now, Event::ServiceConfigured { service, config }, &mut out);
     scheduler.handle(*now, Event::RequestQueued { service, request }, &mut out);
-    let Some(Command::Start { instance, epoch, .. }) = last(&out) else {
-        unreachable!("a start: {out:?}")
+    let (instance, epoch) = commanded(&out);
+    let ready = Event::InstanceReady {
+        service,
+        instance,
+        epoch,
     };
-    scheduler.handle(
-        *now,
-        Event::InstanceReady {
-            service,
-            instance,
-            epoch,
-        },
-        &mut out,
-    );
+    scheduler.handle(*now, ready, &mut out);
     scheduler.handle(*now, Event::RequestDone { service, request }, &mut out);
     *now = scheduler.next_deadline().expect("it falls asleep");
     scheduler.handle(*now, Event::Tick, &mut out);
-    let Some(Command::Park { instance, epoch, .. }) = last(&out) else {
-        unreachable!("a park: {out:?}")
-    };
+    let (instance, epoch) = commanded(&out);
     let parked = Event::InstanceParked {
         service,
         instance,
@@ -45,8 +39,16 @@ fn used_once(scheduler: &mut Scheduler, now: &mut Timestamp, service: ServiceId,
     assert_eq!(scheduler.next_deadline(), None, "it sleeps for good");
 }
 
-fn last(out: &[Action]) -> Option<Command> {
-    out.last().map(|action| action.command)
+/// Of the last action.
+fn commanded(out: &[Action]) -> (InstanceId, Epoch) {
+    let command = out.last().map(|action| action.command);
+    let named = match command {
+        Some(Command::Start { instance, epoch, .. } | Command::Park { instance, epoch, .. }) => {
+            Some((instance, epoch))
+        }
+        _ => None,
+    };
+    named.expect("a start, then a park")
 }
 
 /// Of this process, as the kernel counts it (proc(5), statm).

@@ -49,6 +49,11 @@ pub trait Policy {
     /// The service is gone: what was learned about it is not wanted any more.
     fn forget(&mut self, _service: ServiceId) {}
 
+    /// Memory that holds what was learned about a service, in bytes; 0 if that is nothing, which is the default.
+    fn learned_bytes(&self, _service: ServiceId) -> usize {
+        0
+    }
+
     /// Appends what was learned. The default has nothing to save.
     fn save(&self, _out: &mut Vec<u8>) {}
 

@@ -29,6 +29,9 @@ const TOLERANCE: f64 = 1.01;
 /// The share of delayed requests, as the mean over services, and the idle memory at which it is to be reached.
 const SERVICE_MEAN: (f64, f64) = (0.746, 0.0029);
 
+/// What may be remembered of one of many services on average, in bytes: with what a parked service takes, a kibibyte.
+const LEARNED_BYTES: f64 = 464.0;
+
 /// One promise about our policy, and what it did.
 #[derive(Clone, Debug)]
 pub struct Verdict {
@@ -110,6 +113,10 @@ fn promises(row: &Row, beta: u32) -> Vec<Verdict> {
     ]);
     if let Some(bar) = lowest_known(&row.trace, start_us, beta) {
         verdicts.push(verdict("J, lowest known", cost, bar));
+    }
+    if row.outcome.services() > 1 {
+        let bytes = row.outcome.mean_learned_bytes();
+        verdicts.push(verdict("bytes learned, mean over services", bytes, LEARNED_BYTES));
     }
     if (row.trace.as_str(), start_us, beta) == ("azure2019_8h clump", 5_000, 20) {
         let (delayed, waste) = SERVICE_MEAN;

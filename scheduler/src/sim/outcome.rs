@@ -25,6 +25,8 @@ pub struct Outcome {
     pub waits: Histogram,
     /// Memory of the instance that each request needed, summed.
     request_memory: f64,
+    /// Memory that holds what the policy learned, in bytes, over all services.
+    learned_bytes: u64,
     peaks: Peaks,
 }
 
@@ -53,6 +55,15 @@ impl Outcome {
         self.request_memory += memory_mb * service.requests as f64;
         self.idle_cost += memory_mb * service.idle_us as f64;
         self.wait_cost += memory_mb * service.wait_us as f64;
+    }
+
+    pub(crate) fn add_learned(&mut self, bytes: usize) {
+        self.learned_bytes += bytes as u64;
+    }
+
+    /// What the policy remembers of a service at the end, in bytes of memory, on average.
+    pub fn mean_learned_bytes(&self) -> f64 {
+        share(self.learned_bytes as f64, self.services as f64)
     }
 
     pub(crate) fn add_start(&mut self, at_us: u64) {

@@ -37,11 +37,6 @@ impl LearnedSki {
     fn learner(&mut self, service: ServiceId) -> &mut Learner {
         self.learners.get_or_insert(service, |_| Learner::default())
     }
-
-    /// Memory that holds what was learned about a service, in bytes; 0 if that is nothing.
-    pub fn learned_bytes(&self, service: ServiceId) -> usize {
-        self.learners.get(service).map_or(0, |learner| learner.bytes())
-    }
 }
 
 impl Policy for LearnedSki {
@@ -61,6 +56,10 @@ impl Policy for LearnedSki {
 
     fn forget(&mut self, service: ServiceId) {
         self.learners.remove(service);
+    }
+
+    fn learned_bytes(&self, service: ServiceId) -> usize {
+        self.learners.get(service).map_or(0, Learner::bytes)
     }
 
     fn save(&self, out: &mut Vec<u8>) {

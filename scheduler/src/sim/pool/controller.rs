@@ -61,6 +61,11 @@ pub trait Controller {
         until_us
     }
 
+    /// Memory that holds what was learned, in bytes.
+    fn learned_bytes(&self) -> usize {
+        0
+    }
+
     /// When [`scale`](Self::scale) is to be asked next; `None`: never.
     fn next_us(&self) -> Option<u64> {
         None

@@ -42,6 +42,7 @@ pub fn run_pool(
             controller.as_mut(),
             &mut outcome,
         );
+        outcome.add_learned(controller.learned_bytes());
     }
     outcome.settle()
 }

@@ -58,6 +58,10 @@ impl<P: Policy> PolicyController<P> {
 }
 
 impl<P: Policy> Controller for PolicyController<P> {
+    fn learned_bytes(&self) -> usize {
+        self.policy.learned_bytes(SERVICE)
+    }
+
     fn arrived(&mut self, now_us: u64, load: Load) {
         self.ahead = None;
         let before = level(load.in_system);

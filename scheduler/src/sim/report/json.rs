@@ -54,6 +54,10 @@ fn object(row: &Row) -> String {
     add("wait_mean_by_memory_us", &Number(outcome.mean_wait_us()));
     add("most_starts_in_100_ms", &in_100_ms);
     add("most_starts_in_1_s", &in_1_s);
+    add(
+        "service_mean_learned_bytes",
+        &Number(outcome.mean_learned_bytes()),
+    );
     for (beta, cost) in &row.relative_cost {
         add(&format!("j{beta}"), &Number(*cost));
         if let Some(bar) = lowest_known(&row.trace, row.cold_start_us, *beta) {

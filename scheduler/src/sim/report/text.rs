@@ -57,6 +57,9 @@ fn columns(first: &Row) -> Vec<Column> {
         format!("{}", row.outcome.start_peaks().0)
     });
     add("in 1 s", |row| format!("{}", row.outcome.start_peaks().1));
+    add("learned bytes", |row| {
+        format!("{:.0}", row.outcome.mean_learned_bytes())
+    });
     for (beta, _) in first.relative_cost.iter().copied() {
         let cost = move |row: &Row| format!("{:.3}", row.relative_cost_at(beta).unwrap_or(f64::NAN));
         columns.push((format!("J{beta}"), Box::new(cost)));
