@@ -55,13 +55,14 @@ impl<T> Registry<T> {
         slot.as_ref().map(|(_, value)| value.as_ref())
     }
 
-    pub(crate) fn at_mut(&mut self, slot: Slot) -> Option<&mut T> {
-        let slot = self.slots.get_mut(slot.index())?;
-        slot.as_mut().map(|(_, value)| value.as_mut())
+    /// What is there for that id, which had this slot.
+    pub(crate) fn at_mut(&mut self, id: ServiceId, slot: Slot) -> Option<&mut T> {
+        let (there, value) = self.slots.get_mut(slot.index())?.as_mut()?;
+        (*there == id).then_some(value)
     }
 
     pub(crate) fn get_mut(&mut self, id: ServiceId) -> Option<&mut T> {
-        self.at_mut(self.slot_of(id)?)
+        self.at_mut(id, self.slot_of(id)?)
     }
 
     /// What is there for that id, made if there is nothing.
@@ -99,5 +100,36 @@ impl<T> Registry<T> {
         let mut all: Vec<_> = self.slots.iter().flatten().collect();
         all.sort_unstable_by_key(|(id, _)| *id);
         all.into_iter().map(|(id, value)| (*id, value.as_ref()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_that_was_given_again_is_not_that_of_the_service_before() {
+        let mut registry = Registry::default();
+        let (gone, new) = (ServiceId(1), ServiceId(2));
+        let slot = *registry.get_or_insert(gone, |slot| slot);
+        registry.remove(gone);
+        assert_eq!(
+            *registry.get_or_insert(new, |slot| slot),
+            slot,
+            "it is given again"
+        );
+        assert_eq!(registry.at_mut(gone, slot), None);
+        assert_eq!(registry.at_mut(new, slot), Some(&mut slot.clone()));
+    }
+
+    #[test]
+    fn all_come_in_the_order_of_their_ids() {
+        let mut registry = Registry::default();
+        for id in [7, 3, 9, 5] {
+            registry.get_or_insert(ServiceId(id), |_| id);
+        }
+        registry.remove(ServiceId(3));
+        registry.get_or_insert(ServiceId(1), |_| 1);
+        assert!(registry.iter().map(|(_, value)| *value).eq([1, 5, 7, 9]));
     }
 }

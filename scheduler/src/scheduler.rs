@@ -229,7 +229,7 @@ fn on_tick(services: &mut Services, cx: &mut Cx<'_>) {
             continue;
         };
         let gone = services
-            .at_mut(slot)
+            .at_mut(id, slot)
             .is_some_and(|service| service.on_timer(cx, key));
         if gone {
             services.remove(id);

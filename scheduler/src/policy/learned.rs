@@ -21,7 +21,7 @@ use crate::registry::Registry;
 /// that over the last few hundred break-evens, and more than T* would have, T* is used until that changes. Gaps are seen
 /// whatever is done, as if no instance ever slept, so a bad choice does not hide what would have been better.
 ///
-/// Work per event is bounded by the bins and levels of the service, about 1 µs, and 50 ns as a rule; memory is bounded
+/// Work per event is bounded by the bins and levels of the service, some microseconds, and 0.2 µs as a rule; memory is bounded
 /// too: 280 bytes for a service called once, 400 for most others.
 #[derive(Debug, Default)]
 pub struct LearnedSki {
