@@ -43,7 +43,8 @@ pub struct ServiceConfig {
     pub queue: QueueConfig,
     /// Patience with starts.
     pub start: StartConfig,
-    /// Which version of the configuration this is: one that is older than what a service has is ignored. Default 0.
+    /// Which version of the configuration this is: one that is older than what a service has is ignored, unless
+    /// the service was removed: it may begin anew. Default 0.
     pub generation: u64,
 }
 

@@ -11,7 +11,7 @@ use crate::service::{Service, Standing};
 /// A service is offered, changed, removed.
 impl Service {
     pub(crate) fn configure(&mut self, cx: &mut Cx<'_>, config: ValidConfig) {
-        if config.generation < self.config.generation {
+        if self.is_outdated(&config) {
             return cx.ignore();
         }
         self.take_config(cx, config);
@@ -20,11 +20,16 @@ impl Service {
 
     /// What is there comes before what the configuration asks for.
     pub(crate) fn adopt_service(&mut self, cx: &mut Cx<'_>, config: ValidConfig, inventory: &Inventory) {
-        if config.generation >= self.config.generation {
+        if !self.is_outdated(&config) {
             self.take_config(cx, config);
         }
         self.reconcile(cx, inventory);
         self.drain_surplus(cx);
+    }
+
+    /// Of a service that was removed and is offered again every generation is new.
+    fn is_outdated(&self, config: &ValidConfig) -> bool {
+        self.standing == Standing::Offered && config.generation < self.config.generation
     }
 
     fn take_config(&mut self, cx: &mut Cx<'_>, config: ValidConfig) {

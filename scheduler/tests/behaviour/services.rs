@@ -1,6 +1,6 @@
-use scheduler::{Event, RequestId, ServiceConfig, ServiceId};
+use scheduler::{Event, Inventory, Phase, RequestId, ServiceConfig, ServiceId};
 
-use crate::desk::{Desk, NOTHING, SERVICE, config, ms};
+use crate::desk::{Desk, NOTHING, SERVICE, config, ms, report};
 
 const REMOVED: Event = Event::ServiceRemoved { service: SERVICE };
 
@@ -72,6 +72,36 @@ fn a_service_that_comes_back_keeps_the_instances_that_still_run() {
     desk.event(REMOVED);
     assert_eq!(desk.configure(config()), NOTHING);
     assert_eq!(desk.queued(2), ["admit 2 to 1"]);
+}
+
+/// Who offers it again may count its generations anew.
+#[test]
+fn a_service_that_comes_back_is_new_whatever_its_generation() {
+    let fifth = ServiceConfig {
+        generation: 5,
+        ..config()
+    };
+    let offered = || Event::ServiceConfigured {
+        service: SERVICE,
+        config: config().validate().expect("valid"),
+    };
+    let adopted = || Event::ServiceAdopted {
+        config: config().validate().expect("valid"),
+        inventory: Inventory {
+            service: SERVICE,
+            as_of: scheduler::ActionId(0),
+            waiting: Vec::new(),
+            instances: vec![report(1, 1, Phase::Running, &[1])],
+        },
+    };
+    for again in [offered(), adopted()] {
+        let mut desk = Desk::new(fifth.clone());
+        desk.queued(1);
+        desk.ready(1, 1);
+        desk.event(REMOVED);
+        desk.event(again);
+        assert_eq!(desk.queued(2), ["admit 2 to 1"]);
+    }
 }
 
 #[test]
