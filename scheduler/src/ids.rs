@@ -54,4 +54,9 @@ impl Epoch {
     pub(crate) fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
+
+    /// Whether commands may follow it for as long as anybody gives any.
+    pub(crate) fn can_go_on(self) -> bool {
+        self.0 <= u64::MAX / 2
+    }
 }

@@ -28,7 +28,8 @@ pub struct InstanceReport {
     pub instance: InstanceId,
     /// Where it is.
     pub node: NodeId,
-    /// Epoch of the last command the owner received for it.
+    /// Epoch of the last command the owner received for it. Beyond `u64::MAX / 2` there would be none for commands: such a
+    /// report is ignored.
     pub epoch: Epoch,
     /// What it does.
     pub phase: Phase,

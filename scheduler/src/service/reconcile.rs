@@ -43,6 +43,9 @@ impl Service {
         let Some(instance) = self.fleet.find(id) else {
             return;
         };
+        if !report.epoch.can_go_on() {
+            return cx.ignore();
+        }
         if report.epoch < instance.epoch {
             if as_of >= instance.commanded_by {
                 self.repeat(cx, id);
@@ -119,6 +122,9 @@ impl Service {
     /// Takes over an instance that another scheduler named; stops one that this scheduler knows to have ended.
     fn adopt(&mut self, cx: &mut Cx<'_>, report: &InstanceReport) {
         let id = report.instance;
+        if !report.epoch.can_go_on() {
+            return cx.ignore();
+        }
         if cx.shared.named(id) || !cx.shared.adopt(id) {
             let epoch = report.epoch.next();
             self.emit(cx, Command::Stop { instance: id, epoch }, Reason::NotWanted);

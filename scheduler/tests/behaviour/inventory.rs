@@ -44,6 +44,26 @@ fn an_instance_whose_id_leaves_none_for_others_is_stopped() {
 }
 
 #[test]
+fn an_epoch_that_leaves_none_for_commands_is_not_taken_over() {
+    let mut desk = Desk::awake(config());
+    let last = |instance| inventory(9, &[], vec![report(instance, u64::MAX, Phase::Running, &[])]);
+    desk.event(last(1));
+    assert_eq!(desk.at(10).tick(), ["park 1.2"], "a command the owner takes");
+
+    let mut desk = Desk::new(config());
+    assert_eq!(desk.event(last(5)), NOTHING, "it could not be told anything");
+    assert_eq!(
+        desk.scheduler
+            .why(SERVICE)
+            .expect("it is configured")
+            .instances
+            .len(),
+        0
+    );
+    assert_eq!(desk.scheduler.ignored_events(), 1);
+}
+
+#[test]
 fn of_instances_that_are_gone_together_none_is_given_what_another_one_had() {
     let config = ServiceConfig {
         max_instances: 2,
