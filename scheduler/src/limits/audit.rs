@@ -48,6 +48,10 @@ impl Gate {
                 "only what sleeps on a node is listed there",
             )?;
         }
+        rule(
+            self.nodes.adds_up(),
+            "the nodes together have what each of them has",
+        )?;
         let known = tally
             .nodes
             .iter()

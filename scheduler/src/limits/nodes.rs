@@ -23,6 +23,10 @@ pub(crate) struct Nodes {
     all: BTreeMap<NodeId, Node>,
     /// Those that are up, by what they have free, the fullest first.
     by_free: BTreeSet<(u64, NodeId)>,
+    /// Free memory of those that are up.
+    free: u128,
+    /// Memory of those that are up.
+    capacity: u128,
     /// Those that are up, to draw from.
     up: Vec<NodeId>,
     /// What is not refilled yet of those that were forgotten, so that one that comes back has no second burst. No longer
@@ -35,6 +39,8 @@ impl Nodes {
         let mut nodes = Self {
             all: BTreeMap::new(),
             by_free: BTreeSet::new(),
+            free: 0,
+            capacity: 0,
             up: Vec::new(),
             spent: BTreeMap::new(),
         };
@@ -83,16 +89,21 @@ impl Nodes {
             node.buckets = spent.remove(&id).unwrap_or(node.buckets);
             node
         });
-        let before = node.up.then(|| node.free());
+        let has = |node: &Node| node.up.then(|| (node.free(), node.config.capacity()));
+        let before = has(node);
         let result = change(node);
-        let after = node.up.then(|| node.free());
+        let after = has(node);
         let idle = !node.up && node.used() == 0 && node.instances == 0;
         if before != after {
-            if let Some(free) = before {
+            if let Some((free, capacity)) = before {
                 self.by_free.remove(&(free, id));
+                self.free -= u128::from(free);
+                self.capacity -= u128::from(capacity);
             }
-            if let Some(free) = after {
+            if let Some((free, capacity)) = after {
                 self.by_free.insert((free, id));
+                self.free += u128::from(free);
+                self.capacity += u128::from(capacity);
             }
         }
         if idle && let Some(Node { buckets, .. }) = self.all.remove(&id) {
@@ -208,15 +219,20 @@ impl Nodes {
 
     /// Memory that is free on all nodes that are up; `u64::MAX` is no limit.
     pub(crate) fn free(&self) -> u64 {
-        self.by_free
-            .iter()
-            .fold(0, |sum: u64, (free, _)| sum.saturating_add(*free))
+        u64::try_from(self.free).unwrap_or(u64::MAX)
+    }
+
+    /// Whether what is remembered of all of them is what they have.
+    pub(crate) fn adds_up(&self) -> bool {
+        let up = || self.up.iter().filter_map(|id| self.all.get(id));
+        let free: u128 = up().map(|node| u128::from(node.free())).sum();
+        let capacity: u128 = up().map(|node| u128::from(node.config.capacity())).sum();
+        (self.free, self.capacity) == (free, capacity)
     }
 
     /// Memory of all nodes that are up; `u64::MAX` is no limit.
     pub(crate) fn capacity(&self) -> u64 {
-        let up = self.up.iter().filter_map(|id| self.all.get(id));
-        up.fold(0, |sum: u64, node| sum.saturating_add(node.config.capacity()))
+        u64::try_from(self.capacity).unwrap_or(u64::MAX)
     }
 }
 
