@@ -1,39 +1,49 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-use core::mem::take;
 
 use crate::ids::{NodeId, ServiceId, TenantId};
+use crate::limits::node::Purpose;
 use crate::limits::rotation::{Head, Ticket};
 use crate::time::Timestamp;
 
-/// How many are looked at when something became free.
+/// How many of a line are looked at when something became free: of those that came first, and of the smallest.
 const LOOKS: usize = 8;
 
-/// Starts whose turn it was, but which find no room: they let others pass. Those that wait for one node are apart from
-/// those that any node would do for.
+/// Starts whose turn it was, but which find no room: they let others pass. Those of a line have the same in their way, so
+/// that where the smallest finds no room none does.
 #[derive(Debug, Default)]
 pub(crate) struct Aside {
     places: BTreeMap<Ticket, (TenantId, Side)>,
-    lines: BTreeMap<Option<NodeId>, Line>,
-    stranded: BTreeSet<Ticket>,
+    lines: BTreeMap<Sought, Line>,
+    stranded: BTreeMap<TenantId, BTreeSet<Ticket>>,
     /// When to look at which line again: once at most for each.
-    due: BTreeSet<(Timestamp, Option<NodeId>)>,
-    retry: BTreeSet<Option<NodeId>>,
+    due: BTreeSet<(Timestamp, Sought)>,
+    retry: BTreeSet<Sought>,
+}
+
+/// Room of which kind is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Sought {
+    /// On this node, or on any.
+    pub(crate) node: Option<NodeId>,
+    /// Up to which water that is.
+    pub(crate) purpose: Purpose,
 }
 
 /// Where one stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
-    /// With those that wait for this node, or for any.
-    Line(Option<NodeId>),
+    /// With those that look for the same room, for so many bytes.
+    Line(Sought, u64),
     /// With those that no node there is could take.
     Stranded,
 }
 
-/// Those that the same node would do for, or any.
+/// Those that look for the same room.
 #[derive(Debug, Default)]
 struct Line {
     tickets: BTreeSet<Ticket>,
+    by_size: BTreeSet<(u64, Ticket)>,
     /// When it is looked at again, if that is known: its place in `due`.
     due: Option<Timestamp>,
 }
@@ -46,44 +56,67 @@ impl Aside {
 
     pub(crate) fn put(&mut self, head: Head, side: Side) {
         match side {
-            Side::Line(node) => self.lines.entry(node).or_default().tickets.insert(head.ticket),
-            Side::Stranded => self.stranded.insert(head.ticket),
-        };
+            Side::Line(sought, bytes) => {
+                let line = self.lines.entry(sought).or_default();
+                line.tickets.insert(head.ticket);
+                line.by_size.insert((bytes, head.ticket));
+            }
+            Side::Stranded => {
+                let stranded = self.stranded.entry(head.tenant).or_default();
+                stranded.insert(head.ticket);
+            }
+        }
         self.places.insert(head.ticket, (head.tenant, side));
     }
 
     /// Takes one back into the lines, or away; says whether it stood here.
     pub(crate) fn take(&mut self, ticket: &Ticket) -> bool {
-        let Some((_, side)) = self.places.remove(ticket) else {
+        let Some((tenant, side)) = self.places.remove(ticket) else {
             return false;
         };
         match side {
             Side::Stranded => {
-                self.stranded.remove(ticket);
+                if let Some(stranded) = self.stranded.get_mut(&tenant) {
+                    stranded.remove(ticket);
+                    if stranded.is_empty() {
+                        self.stranded.remove(&tenant);
+                    }
+                }
             }
-            Side::Line(node) => self.leave_line(ticket, node),
+            Side::Line(sought, bytes) => self.leave_line(ticket, sought, bytes),
         }
         true
     }
 
-    fn leave_line(&mut self, ticket: &Ticket, node: Option<NodeId>) {
-        let Some(line) = self.lines.get_mut(&node) else {
+    fn leave_line(&mut self, ticket: &Ticket, sought: Sought, bytes: u64) {
+        let Some(line) = self.lines.get_mut(&sought) else {
             return;
         };
         line.tickets.remove(ticket);
+        line.by_size.remove(&(bytes, *ticket));
         if line.tickets.is_empty() {
             if let Some(due) = line.due {
-                self.due.remove(&(due, node));
+                self.due.remove(&(due, sought));
             }
-            self.lines.remove(&node);
+            self.lines.remove(&sought);
         }
     }
 
     /// Takes all that are stranded: something changed about nodes.
     pub(crate) fn rescue(&mut self) -> Vec<Head> {
-        let heads = take(&mut self.stranded).into_iter().filter_map(|ticket| {
-            let (tenant, _) = self.places.remove(&ticket)?;
-            Some(Head { tenant, ticket })
+        let tenants: Vec<_> = self.stranded.keys().copied().collect();
+        tenants
+            .into_iter()
+            .flat_map(|tenant| self.rescue_of(tenant))
+            .collect()
+    }
+
+    /// Takes those of a tenant that are stranded: what it may have changed.
+    pub(crate) fn rescue_of(&mut self, tenant: TenantId) -> Vec<Head> {
+        let stranded = self.stranded.remove(&tenant).unwrap_or_default();
+        let heads = stranded.into_iter().map(|ticket| {
+            self.places.remove(&ticket);
+            Head { tenant, ticket }
         });
         heads.collect()
     }
@@ -95,29 +128,32 @@ impl Aside {
 
     /// Something became free on a node.
     pub(crate) fn freed(&mut self, node: NodeId) {
-        self.look_again(Some(node));
-        self.look_again(None);
+        for node in [Some(node), None] {
+            for purpose in Purpose::ALL {
+                self.look_again(Sought { node, purpose });
+            }
+        }
     }
 
     /// Looks at a line again the next time.
-    pub(crate) fn look_again(&mut self, node: Option<NodeId>) {
-        if self.lines.contains_key(&node) {
-            self.retry.insert(node);
+    pub(crate) fn look_again(&mut self, sought: Sought) {
+        if self.lines.contains_key(&sought) {
+            self.retry.insert(sought);
         }
     }
 
     /// Looks at a line again then, if nothing happens before. Whoever is found to have to wait longer says so then.
-    pub(crate) fn look_at(&mut self, at: Timestamp, node: Option<NodeId>) {
-        let Some(line) = self.lines.get_mut(&node) else {
+    pub(crate) fn look_at(&mut self, at: Timestamp, sought: Sought) {
+        let Some(line) = self.lines.get_mut(&sought) else {
             return;
         };
         if line.due.is_some_and(|due| due <= at) {
             return;
         }
         if let Some(later) = line.due.replace(at) {
-            self.due.remove(&(later, node));
+            self.due.remove(&(later, sought));
         }
-        self.due.insert((at, node));
+        self.due.insert((at, sought));
     }
 
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
@@ -125,30 +161,36 @@ impl Aside {
     }
 
     pub(crate) fn pass(&mut self, now: Timestamp) {
-        while let Some((at, node)) = self.due.first().copied() {
+        while let Some((at, sought)) = self.due.first().copied() {
             if at > now {
                 break;
             }
             self.due.pop_first();
-            if let Some(line) = self.lines.get_mut(&node) {
+            if let Some(line) = self.lines.get_mut(&sought) {
                 line.due = None;
             }
-            self.retry.insert(node);
+            self.retry.insert(sought);
         }
     }
 
-    /// The next line to look at again, and its first few.
-    pub(crate) fn next_retry(&mut self) -> Option<(Option<NodeId>, Vec<Head>)> {
-        while let Some(node) = self.retry.pop_first() {
-            if let Some(line) = self.lines.get(&node) {
-                let first = line.tickets.iter().take(LOOKS);
-                let heads = first.filter_map(|ticket| {
-                    let (tenant, _) = *self.places.get(ticket)?;
-                    let ticket = *ticket;
-                    Some(Head { tenant, ticket })
-                });
-                return Some((node, heads.collect()));
+    /// The next line to look at again, and of those in it the first few and, behind them, the smallest few.
+    pub(crate) fn next_retry(&mut self) -> Option<(Sought, Vec<Head>)> {
+        while let Some(sought) = self.retry.pop_first() {
+            let Some(line) = self.lines.get(&sought) else {
+                continue;
+            };
+            let mut tickets: Vec<_> = line.tickets.iter().take(LOOKS).collect();
+            for (_, ticket) in line.by_size.iter().take(LOOKS) {
+                if !tickets.contains(&ticket) {
+                    tickets.push(ticket);
+                }
             }
+            let heads = tickets.into_iter().filter_map(|ticket| {
+                let (tenant, _) = *self.places.get(ticket)?;
+                let ticket = *ticket;
+                Some(Head { tenant, ticket })
+            });
+            return Some((sought, heads.collect()));
         }
         None
     }
@@ -167,6 +209,10 @@ mod tests {
     #[test]
     fn a_line_is_due_once_at_its_earliest_and_not_without_anybody_in_it() {
         let (mut rotation, mut aside) = (Rotation::default(), Aside::default());
+        let anywhere = Sought {
+            node: None,
+            purpose: Purpose::New,
+        };
         let tickets: Vec<_> = (1..=50)
             .map(|service| {
                 let at = Timestamp::from_millis(service);
@@ -175,8 +221,8 @@ mod tests {
             .collect();
         for ticket in tickets.iter().rev() {
             let (tenant, ticket) = (TenantId(0), *ticket);
-            aside.put(Head { tenant, ticket }, Side::Line(None));
-            aside.look_at(ticket.since, None);
+            aside.put(Head { tenant, ticket }, Side::Line(anywhere, 1));
+            aside.look_at(ticket.since, anywhere);
         }
         assert_eq!(
             (aside.due.len(), aside.next_due()),
@@ -184,7 +230,7 @@ mod tests {
         );
         aside.pass(Timestamp::from_millis(1));
         assert_eq!(aside.next_due(), None);
-        aside.look_at(Timestamp::from_millis(9), None);
+        aside.look_at(Timestamp::from_millis(9), anywhere);
         for ticket in &tickets {
             aside.take(ticket);
         }

@@ -1,4 +1,5 @@
 use crate::ids::{NodeId, ServiceId, TenantId};
+use crate::limits::aside::Sought;
 use crate::limits::gate::Gate;
 use crate::limits::node::Purpose;
 use crate::limits::nodes::Spot;
@@ -29,12 +30,20 @@ impl Ask {
 
     /// Whether it finds the same in its way as another one of its service.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
-        let what = |ask: &Self| (ask.tenant, ask.priority, ask.purpose, ask.pinned(), ask.more());
+        let what = |ask: &Self| (ask.tenant, ask.priority, ask.sought(), ask.more());
         what(self) == what(other)
     }
 
+    /// What it looks for.
+    pub(super) fn sought(&self) -> Sought {
+        Sought {
+            node: self.pinned(),
+            purpose: self.purpose,
+        }
+    }
+
     /// The only node that will do, if there is one.
-    pub(super) fn pinned(&self) -> Option<NodeId> {
+    fn pinned(&self) -> Option<NodeId> {
         match self.spot {
             Spot::On(node) => Some(node),
             Spot::Near(_) => None,

@@ -57,7 +57,9 @@ impl Gate {
     pub(crate) fn configure_tenant(&mut self, tenant: TenantId, config: TenantConfig, now: Timestamp) {
         self.tenants.configure(tenant, config, now);
         self.rotation.resume(tenant);
-        self.rescue();
+        for head in self.aside.rescue_of(tenant) {
+            self.back_in_line(head);
+        }
     }
 
     /// A node is there. Says whether what sleeps on it has to be listed now.
@@ -83,10 +85,12 @@ impl Gate {
     /// A node is gone; says whether it was there.
     pub(crate) fn node_down(&mut self, node: NodeId, now: Timestamp) -> bool {
         let was_up = self.nodes.lower(node, now);
-        self.kept.retain(|_, on| *on != node);
-        self.hungry.remove(&node);
-        self.aside.freed(node);
-        self.rescue();
+        if was_up {
+            self.kept.retain(|_, on| *on != node);
+            self.hungry.remove(&node);
+            self.aside.freed(node);
+            self.rescue();
+        }
         was_up
     }
 

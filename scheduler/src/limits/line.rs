@@ -93,7 +93,7 @@ impl Gate {
         }
     }
 
-    fn back_in_line(&mut self, head: Head) {
+    pub(super) fn back_in_line(&mut self, head: Head) {
         let weight = self.tenants.weight(head.tenant);
         self.rotation.enqueue(head.tenant, weight, head.ticket);
     }
@@ -120,12 +120,12 @@ impl Gate {
             } if needs_bytes <= max_bytes => self.rotation.hold(),
             Blocked::StartRate { free_at, .. } => {
                 self.rotation.pop();
-                self.aside.put(head, Side::Line(ask.pinned()));
-                self.aside.look_at(free_at, ask.pinned());
+                self.aside.put(head, Side::Line(ask.sought(), ask.more()));
+                self.aside.look_at(free_at, ask.sought());
             }
             Blocked::Memory { .. } | Blocked::Reserved { .. } => {
                 self.rotation.pop();
-                self.aside.put(head, Side::Line(ask.pinned()));
+                self.aside.put(head, Side::Line(ask.sought(), ask.more()));
                 self.lacks_memory(head, ask, blocked, now);
             }
             _ => {
@@ -152,14 +152,14 @@ impl Gate {
                 let chosen = self.choose(&ask, now);
                 has_room |= chosen.is_ok();
                 match chosen {
-                    Err(blocked) if blocked.is_memory() && ask.pinned() == line => {
+                    Err(blocked) if blocked.is_memory() && ask.sought() == line => {
                         self.lacks_memory(head, &ask, blocked, now);
                     }
                     Err(Blocked::StartRate {
                         scope: Scope::Node(_),
                         free_at,
                         ..
-                    }) if ask.pinned() == line => self.aside.look_at(free_at, line),
+                    }) if ask.sought() == line => self.aside.look_at(free_at, line),
                     _ => {
                         self.aside.take(&head.ticket);
                         self.back_in_line(head);
@@ -187,7 +187,7 @@ impl Gate {
         let (service, more) = (ask.service, ask.more());
         let patience_ends = head.ticket.since + self.config.reserve_after;
         if patience_ends > now {
-            self.aside.look_at(patience_ends, ask.pinned());
+            self.aside.look_at(patience_ends, ask.sought());
         } else if !self.kept.contains_key(&service) {
             let purpose = ask.purpose;
             let kept = self

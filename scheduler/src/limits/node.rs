@@ -45,7 +45,7 @@ pub(crate) struct Kept {
 }
 
 /// What a start is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Purpose {
     /// To keep `min_instances`.
     Min,
@@ -53,6 +53,10 @@ pub(crate) enum Purpose {
     Wake,
     /// One more.
     New,
+}
+
+impl Purpose {
+    pub(crate) const ALL: [Self; 3] = [Self::Min, Self::Wake, Self::New];
 }
 
 /// What may be done on a node over time, and was.

@@ -198,6 +198,52 @@ fn a_large_one_is_passed_for_a_while_and_then_has_memory_kept_for_it() {
 }
 
 #[test]
+fn a_small_one_takes_what_is_enough_for_it_however_many_large_ones_came_before() {
+    let mut world = World::new(&with_memory(100 * MIB));
+    for service in 0..10 {
+        world.want(World::ask(service, 1, 10 * MIB));
+    }
+    for service in 10..30 {
+        world.want(World::ask(service, 2, 60 * MIB));
+    }
+    for service in 30..35 {
+        world.want(World::ask(service, 3, 20 * MIB));
+    }
+    world.want(World::ask(99, 3, 10 * MIB));
+    world.end(0);
+    assert_eq!(world.started.last().expect("some").3, ServiceId(99));
+    world.end(0);
+    world.end(0);
+    assert_eq!(
+        world.started.last().expect("some").3,
+        ServiceId(30),
+        "in their order"
+    );
+}
+
+#[test]
+fn what_a_tenant_may_have_concerns_nobody_else_who_is_stranded() {
+    let mut world = World::new(&with_memory(100 * MIB));
+    for service in 0..10 {
+        world.want(World::ask(service, service % 2, 200 * MIB));
+    }
+    assert_eq!(
+        (world.gate.rotation.waiting(), world.gate.aside.waiting()),
+        (0, 10)
+    );
+    world
+        .gate
+        .configure_tenant(TenantId(1), TenantConfig::default(), world.now);
+    assert_eq!(
+        (world.gate.rotation.waiting(), world.gate.aside.waiting()),
+        (5, 5)
+    );
+    world.pump();
+    assert!(!world.gate.node_down(NodeId(7), world.now), "it was never there");
+    assert_eq!(world.gate.rotation.waiting(), 0);
+}
+
+#[test]
 fn one_that_fits_nowhere_says_so_and_starts_once_a_node_is_large_enough() {
     let mut world = World::new(&limited());
     let ask = World::ask(1, 0, 2_000 * MIB);
