@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{ActivateError, Activator, Epoch, target::Target, time::Timestamp};
 
-/// An activation that runs, or the last one that ran.
+/// An activation that runs, or that was cancelled and may still run.
 pub(crate) struct Activation {
     cancel: CancellationToken,
     task: JoinHandle<()>,

@@ -40,6 +40,7 @@ pub(crate) struct Target<A: Activator> {
 
 struct Core<A: Activator> {
     gate: Gate<Waiter<A>, A::Backend>,
+    /// One that runs, or that was cancelled and may still run.
     activation: Option<Activation>,
     activations: u64,
     released: u64,
@@ -174,7 +175,7 @@ impl<A: Activator> Target<A> {
         let mut actions = Actions::<A>::new();
         let mut core = self.lock();
         let wanted = core.gate.epoch() == epoch && core.gate.is_waking();
-        if let Some(activation) = core.activation.as_ref().filter(|_| wanted) {
+        if let Some(activation) = core.activation.take_if(|_| wanted) {
             let took = now.since(activation.started());
             let outcome = result.as_ref().map(|_| ());
             self.report(|observer, key| observer.activation_finished(key, epoch, took, outcome));
