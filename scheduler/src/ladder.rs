@@ -113,9 +113,10 @@ pub struct RungCost {
     /// What an instance costs there, in thousandths of what it costs while it runs idle. At most 1,000; not more than
     /// the next shallower rung.
     pub rate_permille: u16,
-    /// From `Start` to `InstanceReady`. At least that of the next shallower rung.
+    /// From `Start` to `InstanceReady`. At least that of the next shallower rung, at most [`MAX_WAKE`](Self::MAX_WAKE).
     pub wake: Duration,
-    /// What going there costs, as time of a running idle instance: the work of parking.
+    /// What going there costs, as time of a running idle instance: the work of parking. As long as it may be: whoever
+    /// never gets back what a rung costs does not go there.
     pub enter: Duration,
 }
 
@@ -128,6 +129,9 @@ impl RungCost {
     pub const DISK: Self = Self::new(1, Duration::from_millis(20));
     /// Ended: nothing, booted in 500 ms.
     pub const STOP: Self = Self::new(0, Duration::from_millis(500));
+
+    /// No instance takes longer to wake.
+    pub const MAX_WAKE: Duration = Duration::from_secs(600);
 
     /// A rung that costs nothing to enter.
     pub const fn new(rate_permille: u16, wake: Duration) -> Self {

@@ -127,6 +127,7 @@ fn study(args: &Args) -> Result<Vec<Row>> {
             let trace: Trace = recording.trace(model, args.seed);
             let progress = Progress::new(&trace.name);
             let found = study.run(&trace, &|done, total| progress.show(done, total));
+            let found = found.map_err(|mut problems| problems.remove(0))?;
             drop(progress);
             if !args.json {
                 print_table(&found)?;

@@ -9,8 +9,6 @@ use crate::units::{Bytes, Span};
 
 /// The rungs in their order.
 const LADDER_PATHS: [&str; Rung::COUNT] = ["ladder.paused", "ladder.ram", "ladder.disk", "ladder.stop"];
-/// No instance takes longer to wake.
-const MAX_WAKE: Duration = Duration::from_secs(600);
 
 impl ServiceConfig {
     /// Checks the configuration, so that a scheduler takes it.
@@ -70,9 +68,9 @@ impl ServiceConfig {
                 cost.rate_permille,
                 Span(cost.wake),
                 Span(wake),
-                Span(MAX_WAKE)
+                Span(RungCost::MAX_WAKE)
             );
-            let holds = cost.rate_permille <= rate && cost.wake >= wake && cost.wake <= MAX_WAKE;
+            let holds = cost.rate_permille <= rate && cost.wake >= wake && cost.wake <= RungCost::MAX_WAKE;
             problems.unless(holds, path, message);
             above = Some(cost);
         }

@@ -7,6 +7,7 @@ mod row;
 pub use contender::Contender;
 pub use row::Row;
 
+use std::format;
 use std::string::ToString;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,15 +19,18 @@ use super::live::{LiveConfig, LiveCounts};
 use super::outcome::Outcome;
 use super::pool::clairvoyant_keep;
 use super::trace::Trace;
+use crate::ladder::{Dial, RungCost};
+use crate::problem::{Problem, Problems};
+use crate::time::micros;
 
 /// What is compared with what.
 #[derive(Clone, Debug)]
 pub struct Study {
     /// The policies. Default: all.
     pub contenders: Vec<Contender>,
-    /// How long a start takes, in microseconds. Default: 5, 50 and 500 ms.
+    /// How long a start takes, in microseconds: from 1 to [`RungCost::MAX_WAKE`]. Default: 5, 50 and 500 ms.
     pub cold_starts_us: Vec<u64>,
-    /// How many seconds of idle memory one second of waiting is worth. Default: 20 and 200.
+    /// How many seconds of idle memory one second of waiting is worth: from 1 to [`Dial::MAX_BETA`]. Default: 20 and 200.
     pub betas: Vec<u32>,
     /// The world in which real schedulers run the policies of this crate, the others being left out; `None`: the pool
     /// model runs all. Default `None`.
@@ -58,7 +62,15 @@ struct Measure {
 impl Study {
     /// Runs every policy on one trace: by policy, then by start time. `progress` is told, now and then and from
     /// several threads, how many of how many runs are done.
-    pub fn run(&self, trace: &Trace, progress: &(dyn Fn(usize, usize) + Sync)) -> Vec<Row> {
+    ///
+    /// # Errors
+    /// Every start time and β that no service may have, before anything runs.
+    pub fn run(
+        &self,
+        trace: &Trace,
+        progress: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<Vec<Row>, Vec<Problem>> {
+        self.check()?;
         let runs: Vec<_> = self.runs().collect();
         let total = self.cold_starts_us.len() + runs.len();
         let done = AtomicUsize::new(0);
@@ -73,7 +85,7 @@ impl Study {
             tick();
             measure
         });
-        in_parallel(self.jobs, &runs, |&(contender, own_beta, start)| {
+        let rows = in_parallel(self.jobs, &runs, |&(contender, own_beta, start)| {
             let measure = &measures[start];
             let course = Course {
                 trace,
@@ -90,7 +102,26 @@ impl Study {
             };
             tick();
             row(trace, measure, contender, own_beta, (outcome, live))
-        })
+        });
+        Ok(rows)
+    }
+
+    fn check(&self) -> Result<(), Vec<Problem>> {
+        let mut problems = Problems::default();
+        let longest = micros(RungCost::MAX_WAKE);
+        for (place, start) in self.cold_starts_us.iter().enumerate() {
+            if !(1..=longest).contains(start) {
+                let path = format!("cold_starts_us[{place}]");
+                problems.push(path, format!("is {start}, must be 1 to {longest}"));
+            }
+        }
+        for (place, beta) in self.betas.iter().enumerate() {
+            if !(1..=Dial::MAX_BETA).contains(beta) {
+                let path = format!("betas[{place}]");
+                problems.push(path, format!("is {beta}, must be 1 to {}", Dial::MAX_BETA));
+            }
+        }
+        problems.or(())
     }
 
     /// Policy, its β if it heeds it, and place of the start time.
@@ -158,4 +189,33 @@ fn in_parallel<T: Sync, R: Send>(jobs: usize, items: &[T], work: impl Fn(&T) -> 
     let mut results = results.into_inner().unwrap_or_default();
     results.sort_by_key(|(at, _)| *at);
     results.into_iter().map(|(_, result)| result).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_time_and_a_beta_that_no_service_may_have_are_refused() {
+        let study = Study {
+            cold_starts_us: Vec::from([0, 5_000, 600_000_001]),
+            betas: Vec::from([0, 1_000_000, 1_000_001]),
+            ..Study::default()
+        };
+        let trace = Trace {
+            name: "none".to_string(),
+            services: Vec::new(),
+        };
+        let refused = study.run(&trace, &|_, _| {}).unwrap_err();
+        let told: Vec<_> = refused.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "cold_starts_us[0] is 0, must be 1 to 600000000",
+                "cold_starts_us[2] is 600000001, must be 1 to 600000000",
+                "betas[0] is 0, must be 1 to 1000000",
+                "betas[2] is 1000001, must be 1 to 1000000",
+            ]
+        );
+    }
 }

@@ -28,7 +28,7 @@ fn meets_the_bar(trace: &Trace) -> usize {
         jobs: 2,
         ..Study::default()
     };
-    let verdicts = check(&study.run(trace, &|_, _| {}));
+    let verdicts = check(&study.run(trace, &|_, _| {}).expect("what is asked for may be"));
     for verdict in &verdicts {
         assert!(!verdict.is_missed(), "{verdict}");
     }
@@ -54,7 +54,7 @@ fn live_verdicts(cores: Option<u32>) -> Vec<Verdict> {
         ..Study::default()
     };
     let trace = &traces(false)[0];
-    check(&study.run(trace, &|_, _| {}))
+    check(&study.run(trace, &|_, _| {}).expect("what is asked for may be"))
 }
 
 #[test]

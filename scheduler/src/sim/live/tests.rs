@@ -162,8 +162,10 @@ fn with_the_learned_policy_too_the_real_scheduler_does_what_the_pool_model_says(
         live,
         ..Study::default()
     };
-    let pool = study(None).run(&trace, &|_, _| {});
-    let live = study(Some(LiveConfig::default())).run(&trace, &|_, _| {});
+    let pool = study(None).run(&trace, &|_, _| {}).unwrap();
+    let live = study(Some(LiveConfig::default()))
+        .run(&trace, &|_, _| {})
+        .unwrap();
     for (pool, live) in pool.iter().zip(&live) {
         let beta = pool.own_beta.unwrap();
         let costs = [pool, live].map(|row| row.relative_cost_at(beta).unwrap());
@@ -173,4 +175,22 @@ fn with_the_learned_policy_too_the_real_scheduler_does_what_the_pool_model_says(
             pool.policy
         );
     }
+}
+
+#[test]
+fn a_keep_time_shorter_than_a_start_is_kept_as_it_is() {
+    let trace = llm();
+    let study = |live| Study {
+        contenders: Vec::from([Contender::Fixed(Duration::from_millis(100))]),
+        cold_starts_us: Vec::from([500_000]),
+        live,
+        ..Study::default()
+    };
+    let cost = |live| {
+        study(live).run(&trace, &|_, _| {}).unwrap()[0]
+            .relative_cost_at(20)
+            .unwrap()
+    };
+    let costs = [cost(None), cost(Some(LiveConfig::default()))];
+    assert!((costs[0] / costs[1] - 1.0).abs() < 2e-3, "{costs:?}");
 }

@@ -154,7 +154,7 @@ mod tests {
             live: Some(LiveConfig::default()),
             ..Study::default()
         };
-        let text = format!("{}", Json(&study.run(&trace, &|_, _| {})));
+        let text = format!("{}", Json(&study.run(&trace, &|_, _| {}).unwrap()));
         assert_eq!(text.matches('{').count(), text.matches('}').count());
         for told in [
             "\"policy\": \"learned-b20\", \"beta\": 20, \"cold_start_us\": 5000, \"services\": 1, \"requests\": 1",

@@ -266,7 +266,7 @@ mod tests {
             name: "a<b>&c".to_string(),
             services: Vec::from([service]),
         };
-        let rows = Study::default().run(&trace, &|_, _| {});
+        let rows = Study::default().run(&trace, &|_, _| {}).unwrap();
         let chart = Chart(&rows).to_string();
         assert_eq!(chart.matches("a start takes").count(), 3);
         for name in ["learned (ours)", "fixed keep-alive", "Knative KPA, defaults"] {
