@@ -22,5 +22,5 @@ pub use pool::{
 };
 pub use random::Random;
 pub use report::{Cells, Chart, Json, Table};
-pub use study::{Contender, Row, Study};
-pub use trace::{Arrivals, Recording, ServiceTrace, Trace, TraceError, TracedRequest};
+pub use study::{Contender, Row, Study, UnknownContender};
+pub use trace::{Arrivals, Recording, ServiceTrace, Trace, TraceError, TracedRequest, UnknownArrivals};

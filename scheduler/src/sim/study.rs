@@ -4,7 +4,7 @@ mod contender;
 mod ours;
 mod row;
 
-pub use contender::Contender;
+pub use contender::{Contender, UnknownContender};
 pub use row::Row;
 
 use std::format;

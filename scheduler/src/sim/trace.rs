@@ -6,7 +6,7 @@ mod requests;
 #[cfg(test)]
 mod tests;
 
-pub use arrivals::Arrivals;
+pub use arrivals::{Arrivals, UnknownArrivals};
 pub use error::TraceError;
 
 use std::fs;

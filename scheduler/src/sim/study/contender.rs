@@ -3,7 +3,7 @@ use core::str::FromStr;
 use core::time::Duration;
 use std::boxed::Box;
 use std::format;
-use std::string::String;
+use std::string::{String, ToString};
 
 use super::ours;
 use crate::sim::outcome::Outcome;
@@ -147,10 +147,32 @@ impl fmt::Display for Contender {
     }
 }
 
-impl FromStr for Contender {
-    type Err = String;
+/// A text that names no [`Contender`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnknownContender {
+    /// What was given.
+    pub text: String,
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl fmt::Display for UnknownContender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "read policy {:?}: must be learned, fixed-<span>, kpa, hybrid-histogram, greedy-dual-<percent>, \
+             ski-rental, sqrt-staffing-<span>, clairvoyant-keep or clairvoyant-start; a span is like 100ms, 10s or \
+             10min",
+            self.text
+        )
+    }
+}
+
+impl core::error::Error for UnknownContender {}
+
+impl FromStr for Contender {
+    type Err = UnknownContender;
+
+    fn from_str(text: &str) -> Result<Self, UnknownContender> {
         let plain = [
             Self::Learned,
             Self::Kpa,
@@ -166,12 +188,14 @@ impl FromStr for Contender {
             .and_then(|text| text.parse().ok());
         found
             .or_else(|| Some(Self::Fixed(with_span("fixed-")?)))
-            .or_else(|| Some(Self::Staffing(with_span("sqrt-staffing-").filter(|span| !span.is_zero())?)))
+            .or_else(|| {
+                Some(Self::Staffing(
+                    with_span("sqrt-staffing-").filter(|span| !span.is_zero())?,
+                ))
+            })
             .or_else(|| Some(Self::GreedyDual(percent.filter(|percent| *percent >= 1)?)))
-            .ok_or_else(|| {
-                "must be learned, fixed-<span>, kpa, hybrid-histogram, greedy-dual-<percent>, ski-rental, \
-                 sqrt-staffing-<span>, clairvoyant-keep or clairvoyant-start; a span is like 100ms, 10s or 10min"
-                    .into()
+            .ok_or_else(|| UnknownContender {
+                text: text.to_string(),
             })
     }
 }
@@ -212,8 +236,6 @@ impl fmt::Display for Short {
 
 #[cfg(test)]
 mod tests {
-    use std::string::ToString;
-
     use super::*;
 
     #[test]
@@ -228,10 +250,11 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_answered_with_the_known_ones() {
+    fn an_unknown_name_is_repeated_and_answered_with_the_known_ones() {
         for name in ["", "fixed", "fixed-ten", "greedy-dual-0", "sqrt-staffing-0"] {
-            let told = name.parse::<Contender>().unwrap_err();
-            assert!(told.starts_with("must be learned, fixed-<span>, kpa"));
+            let told = name.parse::<Contender>().unwrap_err().to_string();
+            let expected = format!("read policy {name:?}: must be learned, fixed-<span>, kpa");
+            assert!(told.starts_with(&expected), "{told}");
         }
     }
 }

@@ -38,12 +38,34 @@ impl fmt::Display for Arrivals {
     }
 }
 
-impl FromStr for Arrivals {
-    type Err = String;
+/// A text that names no [`Arrivals`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnknownArrivals {
+    /// What was given.
+    pub text: String,
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl fmt::Display for UnknownArrivals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "read arrival model {:?}: must be clump, uniform or equi",
+            self.text
+        )
+    }
+}
+
+impl core::error::Error for UnknownArrivals {}
+
+impl FromStr for Arrivals {
+    type Err = UnknownArrivals;
+
+    fn from_str(text: &str) -> Result<Self, UnknownArrivals> {
         let found = Self::ALL.into_iter().find(|model| model.to_string() == text);
-        found.ok_or_else(|| "must be clump, uniform or equi".to_string())
+        found.ok_or_else(|| UnknownArrivals {
+            text: text.to_string(),
+        })
     }
 }
 
@@ -129,6 +151,18 @@ mod tests {
             durations_ms: [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0],
             counts: Vec::from([(0, 6), (3, 600)]),
         }
+    }
+
+    #[test]
+    fn a_model_is_read_as_it_is_written() {
+        for model in Arrivals::ALL {
+            assert_eq!(model.to_string().parse(), Ok(model));
+        }
+        let unknown = "poisson".parse::<Arrivals>().map_err(|error| error.to_string());
+        assert_eq!(
+            unknown,
+            Err("read arrival model \"poisson\": must be clump, uniform or equi".into())
+        );
     }
 
     #[test]
