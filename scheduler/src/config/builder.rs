@@ -33,7 +33,10 @@ use crate::scale::{CountRole, Flapping, ScaleMode};
 /// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]
-pub struct ServiceConfigBuilder(ServiceConfig);
+pub struct ServiceConfigBuilder {
+    config: ServiceConfig,
+    scale_to_zero: Option<ScaleToZero>,
+}
 
 impl ServiceConfig {
     /// Begins with the default.
@@ -45,128 +48,132 @@ impl ServiceConfig {
 impl ServiceConfigBuilder {
     /// The least and the most instances.
     pub fn instances(mut self, range: RangeInclusive<u32>) -> Self {
-        (self.0.min_instances, self.0.max_instances) = range.into_inner();
+        (self.config.min_instances, self.config.max_instances) = range.into_inner();
         self
     }
 
     /// Instances that are awake at first.
     pub fn initial_instances(mut self, instances: u32) -> Self {
-        self.0.scale.initial_instances = instances;
+        self.config.scale.initial_instances = instances;
         self
     }
 
     /// Requests in flight on an instance, at most.
     pub fn concurrency(mut self, requests: u32) -> Self {
-        self.0.concurrency = requests;
+        self.config.concurrency = requests;
         self
     }
 
     /// Requests in flight on each instance above which one more is started.
     pub fn soft_concurrency(mut self, requests: u32) -> Self {
-        self.0.scale.soft_concurrency = requests;
+        self.config.scale.soft_concurrency = requests;
         self
     }
 
     /// How long an instance stays awake after its last activity, whatever the policy.
     pub fn cooldown(mut self, after: Duration) -> Self {
-        self.0.cooldown = Some(after);
+        self.config.cooldown = Some(after);
         self
     }
 
-    /// When the service may fall asleep. `Off` makes the minimum 1, unless it is higher.
+    /// When the service may fall asleep. `Off`: the minimum is at least 1, and without a cooldown no instance falls
+    /// asleep. The last one counts, wherever it stands.
     pub fn scale_to_zero(mut self, when: ScaleToZero) -> Self {
-        match when {
-            ScaleToZero::Off => {
-                self.0.min_instances = self.0.min_instances.max(1);
-                self.0.cooldown = Some(Duration::MAX);
-            }
-            ScaleToZero::OnDemand => self.0.connections = OpenConnections::KeepAwake,
-            ScaleToZero::Idle => self.0.connections = OpenConnections::ParkWhenQuiet,
-        }
+        self.scale_to_zero = Some(when);
         self
     }
 
     /// How deeply an idle instance sleeps.
     pub fn park_level(mut self, level: ParkLevel) -> Self {
-        self.0.park_level = level;
+        self.config.park_level = level;
         self
     }
 
     /// How dear waiting is.
     pub fn dial(mut self, dial: Dial) -> Self {
-        self.0.ladder.dial = dial;
+        self.config.ladder.dial = dial;
         self
     }
 
     /// What a policy weighs; the dial with it.
     pub fn ladder(mut self, ladder: LadderConfig) -> Self {
-        self.0.ladder = ladder;
+        self.config.ladder = ladder;
         self
     }
 
     /// What a new instance is started from.
     pub fn start_from(mut self, source: StartSource) -> Self {
-        self.0.start_from = source;
+        self.config.start_from = source;
         self
     }
 
     /// What computes a count, and that it is a minimum.
     pub fn scale_by(mut self, mode: ScaleMode) -> Self {
-        self.0.scale.mode = mode;
+        self.config.scale.mode = mode;
         self
     }
 
     /// That the count is exact, and what computes it.
     pub fn scale_exactly_by(mut self, mode: ScaleMode) -> Self {
-        self.0.scale.role = CountRole::Exactly;
+        self.config.scale.role = CountRole::Exactly;
         self.scale_by(mode)
     }
 
     /// How long a new instance serves without being counted in the metric.
     pub fn warm_up(mut self, after: Duration) -> Self {
-        self.0.scale.warm_up = after;
+        self.config.scale.warm_up = after;
         self
     }
 
     /// How long after a change of the count it is not lowered.
     pub fn scale_cooldown(mut self, after: Duration) -> Self {
-        self.0.scale.cooldown = after;
+        self.config.scale.cooldown = after;
         self
     }
 
     /// When to keep instances longer because parking them did not pay.
     pub fn flapping(mut self, flapping: Flapping) -> Self {
-        self.0.scale.flapping = Some(flapping);
+        self.config.scale.flapping = Some(flapping);
         self
     }
 
     /// What an instance needs, and whose it is.
     pub fn resources(mut self, resources: ResourceConfig) -> Self {
-        self.0.resources = resources;
+        self.config.resources = resources;
         self
     }
 
     /// Bounds of waiting.
     pub fn queue(mut self, queue: QueueConfig) -> Self {
-        self.0.queue = queue;
+        self.config.queue = queue;
         self
     }
 
     /// Patience with starts.
     pub fn start(mut self, start: StartConfig) -> Self {
-        self.0.start = start;
+        self.config.start = start;
         self
     }
 
     /// Which version of the configuration this is.
     pub fn generation(mut self, generation: u64) -> Self {
-        self.0.generation = generation;
+        self.config.generation = generation;
         self
     }
 
     /// The configuration as it is, checked or not.
     pub fn into_config(self) -> ServiceConfig {
-        self.0
+        let mut config = self.config;
+        match self.scale_to_zero {
+            Some(ScaleToZero::Off) => {
+                config.min_instances = config.min_instances.max(1);
+                config.cooldown = config.cooldown.or(Some(Duration::MAX));
+            }
+            Some(ScaleToZero::OnDemand) => config.connections = OpenConnections::KeepAwake,
+            Some(ScaleToZero::Idle) => config.connections = OpenConnections::ParkWhenQuiet,
+            None => {}
+        }
+        config
     }
 
     /// Checks it.
@@ -174,7 +181,7 @@ impl ServiceConfigBuilder {
     /// # Errors
     /// Every problem there is, each with the path of its field.
     pub fn build(self) -> Result<ValidConfig, Vec<Problem>> {
-        self.0.validate()
+        self.into_config().validate()
     }
 }
 
@@ -200,5 +207,20 @@ mod tests {
             with(ScaleToZero::Idle).connections,
             OpenConnections::ParkWhenQuiet
         );
+    }
+
+    #[test]
+    fn scale_to_zero_means_the_same_wherever_it_stands() {
+        let (begin, keep) = (ServiceConfig::builder, Duration::from_millis(50));
+        let off = begin().scale_to_zero(ScaleToZero::Off);
+        let last = begin()
+            .instances(0..=8)
+            .cooldown(keep)
+            .scale_to_zero(ScaleToZero::Off);
+        let last = last.into_config();
+        assert_eq!(off.clone().instances(0..=8).cooldown(keep).into_config(), last);
+        assert_eq!((last.min_instances, last.cooldown), (1, Some(keep)));
+        let idle = |builder: ServiceConfigBuilder| builder.scale_to_zero(ScaleToZero::Idle).into_config();
+        assert_eq!(idle(off), idle(begin()));
     }
 }
