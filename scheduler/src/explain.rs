@@ -137,29 +137,49 @@ impl fmt::Display for Explanation {
                 f.write_str(", ")?;
             }
             view.fmt(f)?;
-            let left = view.deadline.map(|at| Span(at.saturating_since(self.at)));
-            match (view.phase, left) {
-                (Phase::Running, Some(left)) => {
-                    let verb = if view.next == Some(Rung::Stop) {
-                        "stops"
-                    } else {
-                        "parks"
-                    };
-                    write!(f, ", {verb} in {left}")?;
-                    if let Some(basis) = view.basis {
-                        basis.fmt(f)?;
-                    }
-                }
-                (Phase::Parked, Some(left)) => {
-                    if let Some(next) = view.next {
-                        write!(f, ", {next} in {left}")?;
-                    }
-                }
-                (Phase::Running, None) if view.idle_since.is_some() => f.write_str(", kept awake")?,
-                (Phase::Starting, Some(left)) => write!(f, ", given up in {left}")?,
-                _ => {}
-            }
+            view.fmt_next(f, self.at)?;
         }
+        self.fmt_starts(f)?;
+        if let Some((wanted, basis)) = self.wanted {
+            write!(f, "; {wanted} wanted: {basis}")?;
+        }
+        if self.is_flapping {
+            f.write_str("; flapping")?;
+        }
+        if let Some(until) = self.backoff_until {
+            let left = Span(until.saturating_since(self.at));
+            let failures = Count(self.failures, "failure");
+            write!(f, "; {failures} in a row, next start in {left}")?;
+        }
+        if let Some(last) = &self.last {
+            write!(f, "; last at {}: {}", last.at, last.action)?;
+        }
+        Ok(())
+    }
+}
+
+impl InstanceView {
+    /// What becomes of it when, seen at `now`.
+    fn fmt_next(&self, f: &mut fmt::Formatter<'_>, now: Timestamp) -> fmt::Result {
+        let left = self.deadline.map(|at| Span(at.saturating_since(now)));
+        match (self.phase, self.next, left) {
+            (Phase::Running, next, Some(left)) => {
+                let stops = next == Some(Rung::Stop);
+                let verb = if stops { "stops" } else { "parks" };
+                write!(f, ", {verb} in {left}")?;
+                self.basis.map_or(Ok(()), |basis| fmt::Display::fmt(&basis, f))
+            }
+            (Phase::Parked, Some(next), Some(left)) => write!(f, ", {next} in {left}"),
+            (Phase::Running, _, None) if self.idle_since.is_some() => f.write_str(", kept awake"),
+            (Phase::Starting, _, Some(left)) => write!(f, ", given up in {left}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Explanation {
+    /// Who waits for a start, why, and when one comes.
+    fn fmt_starts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "; {} waiting", Count(self.waiting, "request"))?;
         if let Some(since) = self.waiting_since {
             write!(f, " for up to {}", Span(self.at.saturating_since(since)))?;
@@ -169,23 +189,6 @@ impl fmt::Display for Explanation {
         }
         if let Some(at) = self.prewake {
             write!(f, "; wakes in {}", Span(at.saturating_since(self.at)))?;
-        }
-        if let Some((wanted, basis)) = self.wanted {
-            write!(f, "; {wanted} wanted: {basis}")?;
-        }
-        if self.is_flapping {
-            f.write_str("; flapping")?;
-        }
-        if let Some(until) = self.backoff_until {
-            let left = Span(until.saturating_since(self.at));
-            write!(
-                f,
-                "; {} in a row, next start in {left}",
-                Count(self.failures, "failure")
-            )?;
-        }
-        if let Some(last) = &self.last {
-            write!(f, "; last at {}: {}", last.at, last.action)?;
         }
         Ok(())
     }

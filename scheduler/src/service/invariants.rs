@@ -8,8 +8,21 @@ use crate::timers::TimerKey;
 impl Service {
     /// Checks every rule; returns how many timers are armed for this service.
     pub(crate) fn check(&self, shared: &Shared, tally: &mut Tally) -> Result<usize, Violation> {
+        self.check_requests()?;
+        self.check_count()?;
+        for instance in self.fleet.iter() {
+            self.check_instance(instance)?;
+            self.check_charge(shared, instance, tally)?;
+        }
+        tally.tickets += u64::from(self.tickets());
+        tally.reserved_bytes += self.lacking.as_ref().map_or(0, |lacking| lacking.total());
+        self.check_timers(shared)
+    }
+
+    /// Requests, as they were counted.
+    fn check_requests(&self) -> Result<(), Violation> {
         let rule = |holds, rule| Violation::unless(holds, Some(self.id), rule);
-        let (count, index) = (&self.counters, self.fleet.index());
+        let count = &self.counters;
         let waiting = self.requests.waiting();
         let in_flight: u64 = self
             .fleet
@@ -17,7 +30,6 @@ impl Service {
             .map(|instance| u64::from(instance.in_flight))
             .sum();
 
-        rule(self.fleet.is_consistent(), "indexes follow from the instances")?;
         let settled = count.admitted + count.shed + count.left;
         rule(
             count.queued == u64::from(waiting) + settled,
@@ -31,6 +43,17 @@ impl Service {
             u64::try_from(self.requests.len()) == Ok(u64::from(waiting) + in_flight),
             "a request waits or is in flight",
         )?;
+        rule(
+            self.standing == Standing::Offered || waiting == 0,
+            "nobody waits for a removed service",
+        )
+    }
+
+    /// How many instances there are, for those that wait and the least.
+    fn check_count(&self) -> Result<(), Violation> {
+        let rule = |holds, rule| Violation::unless(holds, Some(self.id), rule);
+        let (index, waiting) = (self.fleet.index(), self.requests.waiting());
+        rule(self.fleet.is_consistent(), "indexes follow from the instances")?;
         rule(
             self.fleet.kept() <= self.config.max_instances,
             "at most max_instances",
@@ -51,18 +74,12 @@ impl Service {
         rule(
             awake >= self.least_awake() || expected || removed,
             "so many are awake or on their way as are to be",
-        )?;
-        rule(
-            self.standing == Standing::Offered || waiting == 0,
-            "nobody waits for a removed service",
-        )?;
+        )
+    }
 
-        for instance in self.fleet.iter() {
-            self.check_instance(instance)?;
-            self.check_charge(shared, instance, tally)?;
-        }
-        tally.tickets += u64::from(self.tickets());
-        tally.reserved_bytes += self.lacking.as_ref().map_or(0, |lacking| lacking.total());
+    /// Returns how many are armed.
+    fn check_timers(&self, shared: &Shared) -> Result<usize, Violation> {
+        let rule = |holds, rule| Violation::unless(holds, Some(self.id), rule);
         let instances = self.fleet.iter().map(|i| (self.key_of(i.id), i.timer));
         let own = [
             (self.key(TimerKey::Backoff), self.backoff),
