@@ -5,6 +5,8 @@
 //! The clock is a number, so the run takes no time and prints the same lines every time.
 
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
 use scheduler::{
@@ -70,7 +72,20 @@ impl Agenda {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
+    match run(&mut io::stdout().lock()) {
+        // Nobody reads any more.
+        Err(error) if is_closed_pipe(&*error) => Ok(()),
+        ended => ended,
+    }
+}
+
+fn is_closed_pipe(error: &(dyn Error + 'static)) -> bool {
+    let cause = error.downcast_ref::<io::Error>();
+    cause.is_some_and(|cause| cause.kind() == ErrorKind::BrokenPipe)
+}
+
+fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let config = ServiceConfig {
         cooldown: Some(Duration::from_millis(10)),
         ..ServiceConfig::default()
@@ -115,11 +130,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let explain = matches!(event, Event::RequestDone { .. });
         scheduler.handle(now, event, &mut actions);
         for action in actions.drain(..) {
-            println!("{:>7}  {action}", now.to_string());
+            writeln!(out, "{:>7}  {action}", now.to_string())?;
             agenda.carry_out(now, &action);
         }
         if let Some(why) = scheduler.why(SERVICE).filter(|_| explain) {
-            println!("{:>7}  why: {why}", now.to_string());
+            writeln!(out, "{:>7}  why: {why}", now.to_string())?;
         }
     }
     Ok(())

@@ -6,6 +6,8 @@
 //! instance falls asleep again, all of it decided by the scheduler: by the fixed cooldown or as learned, on a node
 //! without limits or with all of them, none of which is ever reached.
 
+use std::error::Error;
+use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
 use scheduler::{
@@ -58,20 +60,35 @@ impl<P: Policy> Loop<P> {
         self.tell(Event::RequestDone { service, request });
     }
 
-    fn report(&mut self, what: &str, began: Duration) {
+    fn report(&mut self, what: &str, began: Duration) -> io::Result<()> {
         let seconds = (cpu_time() - began).as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
         let (events, actions) = (self.events as f64 / seconds, self.actions as f64 / seconds);
-        println!(
+        writeln!(
+            io::stdout(),
             "{what}: {:.2} M events in and {:.2} M actions out a second of one core",
             events / 1e6,
             actions / 1e6
-        );
+        )?;
         (self.events, self.actions) = (0, 0);
+        Ok(())
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
+    match run() {
+        // Nobody reads any more.
+        Err(error) if is_closed_pipe(&*error) => Ok(()),
+        ended => ended,
+    }
+}
+
+fn is_closed_pipe(error: &(dyn Error + 'static)) -> bool {
+    let cause = error.downcast_ref::<io::Error>();
+    cause.is_some_and(|cause| cause.kind() == ErrorKind::BrokenPipe)
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let (mut services, mut learned, mut settings) = (100_000, false, Settings::default());
     for word in std::env::args().skip(1) {
         match (word.as_str(), word.parse()) {
@@ -91,9 +108,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let config = config.validate().map_err(|mut problems| problems.remove(0))?;
     if learned {
-        measure(LearnedSki::new(), &settings, &config, services);
+        measure(LearnedSki::new(), &settings, &config, services)?;
     } else {
-        measure(Cooldown, &settings, &config, services);
+        measure(Cooldown, &settings, &config, services)?;
     }
     Ok(())
 }
@@ -117,7 +134,7 @@ fn limited() -> Settings {
     }
 }
 
-fn measure<P: Policy>(policy: P, settings: &Settings, config: &ValidConfig, services: u64) {
+fn measure<P: Policy>(policy: P, settings: &Settings, config: &ValidConfig, services: u64) -> io::Result<()> {
     let mut driver = Loop {
         scheduler: Scheduler::with_policy(settings, policy),
         now: Timestamp::ZERO,
@@ -141,10 +158,11 @@ fn measure<P: Policy>(policy: P, settings: &Settings, config: &ValidConfig, serv
         }
     }
     if let (Some(before), Some(after)) = (before, resident_bytes()) {
-        println!(
+        writeln!(
+            io::stdout(),
             "{services} parked services: {} bytes each",
             after.saturating_sub(before) / services
-        );
+        )?;
     }
 
     (driver.events, driver.actions) = (0, 0);
@@ -167,14 +185,14 @@ fn measure<P: Policy>(policy: P, settings: &Settings, config: &ValidConfig, serv
             driver.tell(Event::Tick);
         }
     }
-    driver.report("wake, admit, end, park; services at random", began);
+    driver.report("wake, admit, end, park; services at random", began)?;
 
     let began = cpu_time();
     for request in 1_000_001..=3_000_000 {
         driver.now = driver.now + Duration::from_micros(1);
         driver.request(draw(100), request);
     }
-    driver.report("admit, end; 100 services that stay awake", began);
+    driver.report("admit, end; 100 services that stay awake", began)
 }
 
 /// What this process has computed so far: others on the machine do not count.

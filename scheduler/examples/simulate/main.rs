@@ -8,6 +8,7 @@ mod args;
 mod progress;
 
 use std::fmt;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -50,6 +51,11 @@ fn run(args: &Args) -> Result<ExitCode> {
         say(format_args!("{counts}\n"))?;
         return Ok(exit_code(counts.is_sound()));
     }
+    if let Some(path) = &args.svg {
+        // Before hours of work, not after; what stands there is not lost if they are broken off.
+        let file = File::options().append(true).create(true).open(path);
+        file.with_context(|| format!("write {}", path.display()))?;
+    }
     let rows = study(args)?;
     if args.json {
         say(format_args!("{}\n", Json(&rows)))?;
@@ -62,7 +68,7 @@ fn run(args: &Args) -> Result<ExitCode> {
             .next()
             .unwrap_or_default();
         let text = Chart(first).to_string();
-        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+        fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
     }
     if !args.check {
         return Ok(ExitCode::SUCCESS);
@@ -94,7 +100,11 @@ fn exit_code(well: bool) -> ExitCode {
 fn study(args: &Args) -> Result<Vec<Row>> {
     let shipped = || concat!(env!("CARGO_MANIFEST_DIR"), "/traces").into();
     let dir = args.traces.clone().unwrap_or_else(shipped);
-    let recordings = Recording::read_dir(&dir, args.token_ms)
+    let mut note = |skipped: &str| {
+        // Nothing depends on whether it can be seen.
+        let _ = writeln!(io::stderr(), "skip {skipped}: no column t_us");
+    };
+    let recordings = Recording::read_dir(&dir, args.token_ms, &mut note)
         .with_context(|| format!("read the traces of {}", dir.display()))?;
     let study = Study {
         contenders: match (&args.policy[..], args.check) {

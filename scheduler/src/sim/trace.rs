@@ -78,11 +78,16 @@ enum Content {
 impl Recording {
     /// Reads every trace of a directory, by name: pairs `*_functions.csv` and `*_invocations.csv` that count per
     /// minute, and other `*.csv` with a column `t_us` that list requests. A request that tells its
-    /// `generated_tokens` instead of a duration runs `token_us` microseconds for each.
+    /// `generated_tokens` instead of a duration runs `token_us` microseconds for each. `skipped` is told every other
+    /// `*.csv` beside them, with its columns.
     ///
     /// # Errors
     /// What cannot be read or understood, with the file, and the line and column if it is about one.
-    pub fn read_dir(dir: &Path, token_us: u64) -> Result<Vec<Self>, TraceError> {
+    pub fn read_dir(
+        dir: &Path,
+        token_us: u64,
+        skipped: &mut dyn FnMut(&str),
+    ) -> Result<Vec<Self>, TraceError> {
         let (mut found, mut others) = (Vec::new(), Vec::new());
         for path in csv_files(dir)? {
             if let Some((name, [functions, invocations])) = minutes::pair(&path) {
@@ -112,6 +117,7 @@ impl Recording {
             let path = dir.to_path_buf();
             return Err(TraceError::NothingFound { path, others });
         }
+        others.iter().for_each(|other| skipped(other));
         if let Some((path, _)) = found.iter().find(|(_, recording)| recording.is_empty()) {
             return Err(TraceError::missing(path, "requests"));
         }

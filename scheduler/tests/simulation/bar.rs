@@ -7,7 +7,7 @@ use scheduler::sim::{Arrivals, Contender, LiveConfig, Recording, Study, Trace, V
 /// Those whose requests were recorded, or those that are drawn too.
 fn traces(also_drawn: bool) -> Vec<Trace> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("traces");
-    let recordings = Recording::read_dir(&dir, 25_000).expect("they come with the crate");
+    let recordings = Recording::read_dir(&dir, 25_000, &mut |_| {}).expect("they come with the crate");
     let draw = |recording: &Recording| {
         let models = match recording.counts_only() {
             true => &Arrivals::ALL[..],

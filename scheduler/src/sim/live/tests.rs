@@ -12,7 +12,7 @@ use crate::sim::trace::{Arrivals, Recording, ServiceTrace, Trace, TracedRequest}
 
 fn llm() -> Trace {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("traces");
-    Recording::read_dir(&dir, 25_000).unwrap()[1].trace(Arrivals::Clump, 7)
+    Recording::read_dir(&dir, 25_000, &mut |_| {}).unwrap()[1].trace(Arrivals::Clump, 7)
 }
 
 fn config(keep: Duration) -> ValidConfig {

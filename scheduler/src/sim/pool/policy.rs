@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn a_policy_with_a_cooldown_is_a_fixed_keep_alive() {
         let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("traces");
-        let recordings = Recording::read_dir(&dir, 25_000).unwrap();
+        let recordings = Recording::read_dir(&dir, 25_000, &mut |_| {}).unwrap();
         let trace = recordings[1].trace(Arrivals::Clump, 7);
         let config = ServiceConfig::default().validate().unwrap();
         let fixed = run_pool(&trace, 5_000, |_| Box::new(Fixed { keep_us: 100_000 }));

@@ -18,7 +18,7 @@ impl Dir {
 
     fn read(&self) -> Result<Vec<Recording>, String> {
         let dir = format!("{}/", self.0.display());
-        Recording::read_dir(&self.0, 25_000).map_err(|error| error.to_string().replace(&dir, ""))
+        Recording::read_dir(&self.0, 25_000, &mut |_| {}).map_err(|error| error.to_string().replace(&dir, ""))
     }
 }
 
@@ -37,7 +37,7 @@ b,http,20,1,1,1,1,1,1,1
 #[test]
 fn the_shipped_traces_are_read_whole() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("traces");
-    let found = Recording::read_dir(&dir, 25_000).unwrap();
+    let found = Recording::read_dir(&dir, 25_000, &mut |_| {}).unwrap();
     let sizes: Vec<_> = found
         .iter()
         .map(|recording| recording.trace(Arrivals::Equi, 7))
@@ -53,10 +53,13 @@ fn the_shipped_traces_are_read_whole() {
 }
 
 #[test]
-fn requests_of_several_services_are_told_apart_and_sorted() {
+fn requests_of_several_services_are_told_apart_and_sorted_and_other_files_are_named() {
     let text = "t_us,service,mem_mb,duration_ms\n5,x,2,1.5\n3,y,4,1\n1,x,2,2\n";
     let dir = Dir::new("several", &[("own.csv", text), ("notes.csv", "a,b\n1,2\n")]);
     let trace = dir.read().unwrap()[0].trace(Arrivals::Clump, 1);
+    let mut skipped = Vec::new();
+    Recording::read_dir(&dir.0, 25_000, &mut |other| skipped.push(other.to_string())).unwrap();
+    assert_eq!(skipped, [format!("{}/notes.csv has \"a,b\"", dir.0.display())]);
     let [x, y] = &trace.services[..] else {
         panic!("{trace:?}");
     };
