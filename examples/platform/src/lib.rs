@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod aside;
 mod causes;
 pub mod cli;
 mod config;
@@ -11,6 +12,7 @@ mod front;
 mod guest_stream;
 mod host;
 mod kernel_file;
+mod learned;
 mod line_sink;
 mod micro_vm;
 mod pace;

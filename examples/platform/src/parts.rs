@@ -11,6 +11,7 @@ use vmm_core::{UserNetConfig, VmConfig};
 use crate::config::Config;
 use crate::descriptors::connections_total;
 use crate::kernel_file::{self, KernelFileError};
+use crate::learned::LearnedFile;
 use crate::micro_vm::MicroVmOptions;
 
 /// As many as the proxy lets in by default, and the most that a link takes: nobody is let in and then refused.
@@ -61,6 +62,12 @@ pub(crate) fn kernel(config: &Config) -> Result<Arc<[u8]>, KernelFileError> {
         Some(path) => kernel_file::read(path),
         None => Ok(guest::ELF.into()),
     }
+}
+
+/// Where what is learned is kept between runs, if anything is learned and kept.
+pub(crate) fn learned(config: &Config) -> Option<LearnedFile> {
+    let dir = config.state_dir.as_deref().filter(|_| config.dial.is_some())?;
+    Some(LearnedFile::new(dir))
 }
 
 /// To the host of the instances, which keeps their snapshots in `dir`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proxy_buffer::{DrainReport, Protocol, Proxy, TargetHandle, TcpOptions, http1_refusal};
-use scheduler::ServiceId;
+use scheduler::{LearnedSki, ServiceId};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -18,6 +18,7 @@ use crate::controller::{Controller, ServiceSetup, ServiceStatus};
 use crate::front::{ServiceActivator, ServiceObserver, TargetGate};
 use crate::guest_stream::Doors;
 use crate::host::{HostError, InstanceHost};
+use crate::learned::{Keeper, LearnedFile};
 use crate::micro_vm::MicroVmHost;
 use crate::parts;
 use crate::phases::WakePhases;
@@ -65,6 +66,8 @@ pub struct Platform {
     proxy: Proxy<ServiceActivator>,
     target: TargetHandle<ServiceActivator>,
     timer: JoinHandle<()>,
+    /// Of what is learned, if that is to outlive the platform.
+    keeper: Option<Keeper>,
     /// Held as long as it lives; another host's instances live elsewhere.
     _state_dir: Option<StateDir>,
 }
@@ -109,7 +112,8 @@ impl Platform {
         .await
         .map_err(|_| StartError::Panicked)??;
         let boot_time = host.boot_time();
-        let mut platform = Self::join(config, listener, Arc::new(host))?;
+        let learned = parts::learned(&config);
+        let mut platform = Self::join(config, listener, Arc::new(host), learned)?;
         platform.boot_time = boot_time;
         platform._state_dir = Some(state_dir);
         Ok(platform)
@@ -122,18 +126,24 @@ impl Platform {
     pub async fn with_host(config: Config, host: Arc<dyn InstanceHost>) -> Result<Self, StartError> {
         config.validate()?;
         let listener = listen(&config).await?;
-        Self::join(config, listener, host)
+        Self::join(config, listener, host, None)
     }
 
     fn join(
         config: Config,
         (listener, addr): (TcpListener, SocketAddr),
         host: Arc<dyn InstanceHost>,
+        learned: Option<LearnedFile>,
     ) -> Result<Self, StartError> {
         let scaling = parts::scaling(&config).validate().map_err(StartError::Scaling)?;
         let mut setup = ServiceSetup::new(SERVICE, scaling, Arc::clone(&host));
         setup.unattended = config.unattended();
-        let controller = Controller::new(vec![setup]);
+        let known = learned.as_ref().map_or_else(LearnedSki::new, LearnedFile::open);
+        let controller = Controller::with_learned(vec![setup], known);
+        let keeper = learned.map(|file| {
+            let controller = Arc::clone(&controller);
+            Keeper::start(file, move || controller.learned())
+        });
         let timer = tokio::spawn(Arc::clone(&controller).run());
 
         let activator = ServiceActivator {
@@ -161,6 +171,7 @@ impl Platform {
             proxy,
             target,
             timer,
+            keeper,
             _state_dir: None,
         })
     }
@@ -225,6 +236,9 @@ impl Platform {
         let connections = self.proxy.drain(self.config.drain()).await;
         // A park under way has its instance in its hands, where the host would not find it.
         self.controller.settle().await;
+        if let Some(keeper) = self.keeper {
+            keeper.finish().await;
+        }
         let host = self.host;
         let kept = tokio::task::spawn_blocking(move || host.shut_down()).await;
         self.controller.shut_down().await;

@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use scheduler::{Epoch, Event, InstanceId, LearnedSki, RequestId, Scheduler, ServiceId, Settings, Timestamp};
+use scheduler::{
+    Epoch, Event, InstanceId, LearnedSki, Policy, RequestId, Scheduler, ServiceId, Settings, Timestamp,
+};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
@@ -67,8 +69,14 @@ impl Controller {
     /// A controller for `services`. [`run`](Self::run) makes it act on time.
     #[must_use]
     pub fn new(services: Vec<ServiceSetup>) -> Arc<Self> {
+        Self::with_learned(services, LearnedSki::new())
+    }
+
+    /// A controller for `services` that goes on from what one of an earlier run [has learned](Self::learned).
+    #[must_use]
+    pub fn with_learned(services: Vec<ServiceSetup>, learned: LearnedSki) -> Arc<Self> {
         let origin = Instant::now();
-        let mut scheduler = Scheduler::with_policy(&Settings::default(), LearnedSki::new());
+        let mut scheduler = Scheduler::with_policy(&Settings::default(), learned);
         let mut decided = Vec::new();
         let mut table = HashMap::new();
         for setup in services {
@@ -170,6 +178,14 @@ impl Controller {
     #[must_use]
     pub fn why_not(&self, service: ServiceId) -> Option<String> {
         Some(self.core().scheduler.why_not(service)?.to_string())
+    }
+
+    /// What was learned of all services whose cooldown is not pinned, as `LearnedSki::restore` takes it back.
+    #[must_use]
+    pub fn learned(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.core().scheduler.policy().save(&mut bytes);
+        bytes
     }
 
     /// Ends the timer and waits for parks and boots that are under way. The proxy must have drained. From then on no instance

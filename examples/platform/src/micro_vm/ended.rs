@@ -9,6 +9,7 @@ use tracing::warn;
 use super::host::{Instance, MicroVmHost, TEMPLATE_FILE};
 use super::kept;
 use super::parked::{Origin, ParkedVm};
+use crate::aside::rename_aside;
 use crate::causes::causes;
 use crate::host::Verdict;
 
@@ -143,7 +144,7 @@ impl MicroVmHost {
         }
         let path = self.options.dir.join(TEMPLATE_FILE);
         if self.options.keep {
-            kept::rename_aside(&path, WHY);
+            rename_aside(&path, WHY);
         } else if let Err(error) = std::fs::remove_file(&path) {
             warn!(path = %path.display(), %error, "cannot remove the service's snapshot; it will be replaced");
         }

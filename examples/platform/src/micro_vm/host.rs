@@ -19,6 +19,7 @@ use super::kept;
 use super::link::GuestPort;
 use super::parked::{Origin, ParkedVm, SavedMemory, mappable, ranges, worth_having_ahead};
 use super::template::{Template, TemplateError, boot_until_serving};
+use crate::aside::rename_aside;
 use crate::causes::causes;
 use crate::host::{HostError, InstanceHost, ParkMode, Parked, Started, Verdict};
 
@@ -87,7 +88,7 @@ impl MicroVmHost {
         let path = options.dir.join(TEMPLATE_FILE);
         if path.exists() && !path.is_file() {
             // Nothing could be put in its place.
-            kept::rename_aside(&path, "it is not a file");
+            rename_aside(&path, "it is not a file");
         }
         let opened = match path.is_file() {
             true => Template::open(&hypervisor, &options.vm, &options.kernel, &path)

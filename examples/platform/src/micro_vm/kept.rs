@@ -1,6 +1,6 @@
 //! What the state directory holds of an instance: its state of an earlier run, and states that were put aside.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tracing::{info, warn};
 use vmm_core::{DetachedStreams, Hypervisor};
@@ -8,11 +8,10 @@ use vmm_core::{DetachedStreams, Hypervisor};
 use super::host::{Cause, MicroVmOptions};
 use super::parked::{Origin, ParkedVm, SavedMemory, to_sections};
 use super::template::{Template, fingerprint, save_options};
+use crate::aside::{MOST_ASIDE, free_name, rename_aside};
 use crate::causes::causes;
 
 const INSTANCE_FILE: &str = "instance.snapshot";
-/// States that are put aside of each kind; more would fill the disk with what nobody looks at.
-const MOST_ASIDE: u32 = 16;
 
 /// The instance that an earlier run of the platform has kept, if it is still of use.
 pub(super) fn open(hypervisor: &Hypervisor, options: &MicroVmOptions) -> Option<ParkedVm> {
@@ -78,36 +77,6 @@ pub(super) fn put_state_aside(
             warn!(why, aside = %aside.display(), error, "the state of an instance cannot be put aside and is lost");
         }
     }
-}
-
-/// Puts a file aside that is of no use here, but may be elsewhere. When too many are aside already it replaces the last of them.
-pub(super) fn rename_aside(path: &Path, why: &str) {
-    let aside = free_name(path).unwrap_or_else(|| name(path, MOST_ASIDE));
-    match std::fs::rename(path, &aside) {
-        Ok(()) => warn!(
-            path = %path.display(),
-            reason = why,
-            aside = %aside.display(),
-            "a saved state is of no use here and is put aside"
-        ),
-        Err(error) => warn!(
-            path = %path.display(),
-            reason = why,
-            %error,
-            "a saved state is of no use here, and cannot be put aside: it will be replaced"
-        ),
-    }
-}
-
-/// The first free name for `path` put aside.
-fn free_name(path: &Path) -> Option<PathBuf> {
-    (1..=MOST_ASIDE)
-        .map(|number| name(path, number))
-        .find(|aside| !aside.exists())
-}
-
-fn name(path: &Path, number: u32) -> PathBuf {
-    path.with_extension(format!("unused-{number}"))
 }
 
 fn write(

@@ -13,6 +13,7 @@ mod embed;
 mod ended;
 mod hostile;
 mod kernel;
+mod learned;
 mod limits;
 mod process;
 mod program;
@@ -34,7 +35,7 @@ fn main() {
     if let Some(missing) = &missing {
         eprintln!("these tests need KVM and are ignored: {missing}");
     }
-    let topics: [&[Test]; 15] = [
+    let topics: [&[Test]; 16] = [
         asleep::TESTS,
         clock::TESTS,
         connections::TESTS,
@@ -44,6 +45,7 @@ fn main() {
         demo::TESTS,
         ended::TESTS,
         hostile::TESTS,
+        learned::TESTS,
         program::TESTS,
         state::TESTS,
         unattended::TESTS,
