@@ -52,6 +52,11 @@ impl Gate {
             self.nodes.adds_up(),
             "the nodes together have what each of them has",
         )?;
+        let keep = self.nodes.iter().filter(|node| node.kept.is_some()).count();
+        rule(
+            keep == self.keeping.len(),
+            "a node keeps memory for who is known to have it",
+        )?;
         let known = tally
             .nodes
             .iter()

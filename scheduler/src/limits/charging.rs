@@ -86,7 +86,7 @@ impl Gate {
     pub(crate) fn node_down(&mut self, node: NodeId, now: Timestamp) -> bool {
         let was_up = self.nodes.lower(node, now);
         if was_up {
-            self.kept.retain(|_, on| *on != node);
+            self.unkeep_on(node);
             self.hungry.remove(&node);
             self.aside.freed(node);
             self.rescue();

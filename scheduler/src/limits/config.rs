@@ -13,6 +13,9 @@ pub struct LimitsConfig {
     pub node: NodeConfig,
     /// A start that has waited for memory so long has memory kept free for it: others wait then. Default 1 s.
     pub reserve_after: Duration,
+    /// For so long at most, for one service of a tenant at a time; then, for as long as it was, nothing is kept on that node, so that
+    /// others have it for half of the time at least. What is busy for longer makes no room for a start that needs it. Default 10 s.
+    pub reserve_for: Duration,
     /// By how much a waiting start comes before others of its tenant, for each step of priority. Default 100 ms.
     pub priority_step: Duration,
     /// What an instance is given beyond the memory it was measured to have, to write to. Default 16 MiB.
@@ -72,6 +75,7 @@ impl Default for LimitsConfig {
             park_bytes: None,
             node: NodeConfig::default(),
             reserve_after: Duration::from_secs(1),
+            reserve_for: Duration::from_secs(10),
             priority_step: Duration::from_millis(100),
             growth_bytes: 16 << 20,
             stall: Duration::from_secs(5),

@@ -1,11 +1,12 @@
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 
-use crate::ids::{NodeId, ServiceId, TenantId};
+use crate::ids::{NodeId, TenantId};
 use crate::limits::aside::Aside;
 use crate::limits::ask::Ask;
 use crate::limits::blocked::{Blocked, Scope};
 use crate::limits::bucket::Bucket;
 use crate::limits::config::LimitsConfig;
+use crate::limits::keeping::Keeping;
 use crate::limits::node::StartHere;
 use crate::limits::nodes::Nodes;
 use crate::limits::pace::Pace;
@@ -36,8 +37,7 @@ pub(crate) struct Gate {
     pub(super) aside: Aside,
     /// Tenants that wait for a start token of their own.
     pub(super) held: BTreeSet<(Timestamp, TenantId)>,
-    /// Where memory is kept, and for whom.
-    pub(super) kept: BTreeMap<ServiceId, NodeId>,
+    pub(super) keeping: Keeping,
     pub(super) reserve: Reserve,
     /// Nodes that have to move something to disk.
     pub(super) hungry: BTreeSet<NodeId>,
@@ -62,7 +62,7 @@ impl Gate {
             rotation: Rotation::default(),
             aside: Aside::default(),
             held: BTreeSet::new(),
-            kept: BTreeMap::new(),
+            keeping: Keeping::default(),
             reserve: Reserve::default(),
             hungry: BTreeSet::new(),
             starts_at: None,
@@ -153,7 +153,8 @@ impl Gate {
     /// When to come back although nothing happened.
     pub(crate) fn next_alarm(&self) -> Option<Timestamp> {
         let held = self.held.first().map(|(at, _)| *at);
-        [self.starts_at, held, self.aside.next_due(), self.evict_at]
+        let (due, kept) = (self.aside.next_due(), self.keeping.next_end());
+        [self.starts_at, held, due, kept, self.evict_at]
             .into_iter()
             .flatten()
             .min()

@@ -47,6 +47,7 @@ impl Gate {
             self.held.pop_first();
             self.rotation.resume(tenant);
         }
+        self.end_keeping(now);
         self.aside.pass(now);
         if let Some(stale) = self.look_aside(now, ask_of) {
             return Some(stale);
@@ -184,27 +185,12 @@ impl Gate {
             Blocked::Reserved { node, .. } => (node, 0),
             _ => return,
         };
-        let (service, more) = (ask.service, ask.more());
         let patience_ends = head.ticket.since + self.config.reserve_after;
         if patience_ends > now {
             self.aside.look_at(patience_ends, ask.sought());
-        } else if !self.kept.contains_key(&service) {
-            let purpose = ask.purpose;
-            let kept = self
-                .nodes
-                .with(node, now, |node| node.keep(service, more, purpose));
-            if kept {
-                self.kept.insert(service, node);
-            }
+        } else {
+            self.keep(ask, node, now);
         }
-        self.make_room(node, more.saturating_sub(free), now);
-    }
-
-    /// Nothing is kept for it any more.
-    pub(super) fn unkeep(&mut self, service: ServiceId, now: Timestamp) {
-        if let Some(node) = self.kept.remove(&service) {
-            self.nodes.with(node, now, |node| node.kept = None);
-            self.aside.freed(node);
-        }
+        self.make_room(node, ask.more().saturating_sub(free), now);
     }
 }

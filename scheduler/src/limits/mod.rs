@@ -7,6 +7,7 @@ mod cache;
 mod charging;
 mod config;
 mod gate;
+mod keeping;
 mod leaving;
 mod line;
 mod node;

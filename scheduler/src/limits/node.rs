@@ -42,6 +42,7 @@ pub(crate) struct Kept {
     pub(crate) bytes: u64,
     /// How far others may use the node.
     pub(crate) others_until: u64,
+    pub(crate) since: Timestamp,
 }
 
 /// What a start is for.
@@ -86,6 +87,8 @@ pub(crate) struct Node {
     pub(crate) instances: u32,
     /// Kept free for a start that waited too long.
     pub(crate) kept: Option<Kept>,
+    /// Nothing is kept before.
+    pub(crate) keeps_from: Timestamp,
     /// Bytes that a start lacks.
     pub(crate) wanted: u64,
     /// Went above its high water and not yet below its low water.
@@ -109,6 +112,7 @@ impl Node {
             starting: 0,
             instances: 0,
             kept: None,
+            keeps_from: now,
             wanted: 0,
             drains: false,
             pressure: Pressure::default(),
@@ -182,18 +186,15 @@ impl Node {
         }
     }
 
-    /// Keeps memory for a start, unless it is kept for another one already. Says whether it does.
-    pub(crate) fn keep(&mut self, service: ServiceId, bytes: u64, purpose: Purpose) -> bool {
-        let is_free = self.kept.is_none();
-        if is_free {
-            let others_until = self.ceiling(purpose).saturating_sub(bytes);
-            self.kept = Some(Kept {
-                service,
-                bytes,
-                others_until,
-            });
-        }
-        is_free
+    /// Keeps memory for a start.
+    pub(crate) fn keep(&mut self, service: ServiceId, bytes: u64, purpose: Purpose, since: Timestamp) {
+        let others_until = self.ceiling(purpose).saturating_sub(bytes);
+        self.kept = Some(Kept {
+            service,
+            bytes,
+            others_until,
+            since,
+        });
     }
 
     /// Whether an instance that takes `more` bytes may start here.

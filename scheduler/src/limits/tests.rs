@@ -243,6 +243,65 @@ fn what_a_tenant_may_have_concerns_nobody_else_who_is_stranded() {
     assert_eq!(world.gate.rotation.waiting(), 0);
 }
 
+/// Half of each node is busy for ever.
+fn half_busy(nodes: u64) -> World {
+    let mut world = World::new(&with_memory(100 * MIB));
+    for id in 1..nodes {
+        let config = world.gate.config.node.clone();
+        world.gate.node_up(NodeId(id), config, world.now);
+    }
+    for service in 0..nodes {
+        let long = Ask {
+            spot: Spot::Near(Some(NodeId(service))),
+            ..World::ask(service, 0, 50 * MIB)
+        };
+        world.want(long);
+    }
+    world
+}
+
+#[test]
+fn what_is_kept_in_vain_is_others_for_half_of_the_time() {
+    let mut world = half_busy(1);
+    for service in 10..20 {
+        world.want(World::ask(service, 1, 60 * MIB));
+    }
+    world.wait(Duration::from_secs(1));
+    let (mut longest, small) = (Duration::ZERO, World::ask(99, 2, 10 * MIB));
+    for _ in 0..10 {
+        let (asked_at, before) = (world.now, world.started.len());
+        world.want(small);
+        for _ in 0..200 {
+            if world.started.len() == before {
+                world.wait(Duration::from_millis(100));
+            }
+        }
+        longest = longest.max(world.now.saturating_since(asked_at));
+        world.end(world.running.len() - 1);
+        world.wait(Duration::from_secs(3));
+    }
+    assert_eq!(longest, world.gate.config.reserve_for);
+    // Once there is enough, what is kept is had within one more pause.
+    world.end(0);
+    world.wait(world.gate.config.reserve_for);
+    assert_eq!(world.running[0].3.bytes, 60 * MIB);
+}
+
+#[test]
+fn a_tenant_has_memory_kept_on_one_node_at_a_time() {
+    let mut world = half_busy(3);
+    for service in 0..3 {
+        world.want(Ask {
+            purpose: Purpose::Wake,
+            spot: Spot::On(NodeId(service)),
+            ..World::ask(10 + service, 1, 60 * MIB)
+        });
+    }
+    world.wait(Duration::from_secs(2));
+    let keep = world.gate.nodes.iter().filter(|node| node.kept.is_some());
+    assert_eq!(keep.count(), 1);
+}
+
 #[test]
 fn one_that_fits_nowhere_says_so_and_starts_once_a_node_is_large_enough() {
     let mut world = World::new(&limited());

@@ -58,6 +58,7 @@ fn settings(seed: u64) -> Settings {
             starts: Some(STARTS),
             node: node(),
             reserve_after: ms(100),
+            reserve_for: ms(300),
             jitter_permille: 100,
             seed,
             ..LimitsConfig::default()
