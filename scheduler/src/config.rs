@@ -51,7 +51,8 @@ pub struct ServiceConfig {
 /// What an instance needs of what all services share, and who gets it first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResourceConfig {
-    /// Most memory of an instance, at most 16 TiB. Default 0: not known, and not counted until it is measured.
+    /// Most memory of an instance, at most 16 TiB. Default 0: not known, and not counted until it is measured; parking it
+    /// then counts as a burst of writing at most.
     pub memory_bytes: u64,
     /// Whose service it is. Default tenant 0.
     pub tenant: TenantId,

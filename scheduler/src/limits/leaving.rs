@@ -1,8 +1,25 @@
 use crate::ids::{NodeId, TenantId};
+use crate::limits::bucket::Bucket;
 use crate::limits::cache::{Sleeper, Worth};
 use crate::limits::gate::Gate;
 use crate::limits::pace::Pace;
 use crate::time::Timestamp;
+
+/// What a park is taken to write.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Write {
+    pub(crate) bytes: u64,
+    /// What the instance may have; 0: nobody said.
+    pub(crate) declared_bytes: u64,
+}
+
+impl Write {
+    /// Of a measure that nothing bounds, no more than a burst counts: others would wait for a wrong one.
+    fn tokens(self, bucket: &Bucket) -> u64 {
+        let burst = bucket.limit().map_or(u64::MAX, |limit| limit.burst);
+        self.bytes.min(burst.max(self.declared_bytes))
+    }
+}
 
 /// Out of RAM: parks, and what is moved to disk.
 impl Gate {
@@ -11,22 +28,20 @@ impl Gate {
         &mut self,
         tenant: TenantId,
         node: NodeId,
-        bytes: u64,
+        write: Write,
         now: Timestamp,
     ) -> Timestamp {
-        let mut at = self.parks.book(now, bytes);
+        let book = |bucket: &mut Bucket| bucket.book(now, write.tokens(bucket));
+        let mut at = book(&mut self.parks);
         let on_node = self
             .nodes
             .find(node)
             .is_some_and(|node| node.buckets.parks.limit().is_some());
         if on_node {
-            at = at.max(
-                self.nodes
-                    .with(node, now, |node| node.buckets.parks.book(now, bytes)),
-            );
+            at = at.max(self.nodes.with(node, now, |node| book(&mut node.buckets.parks)));
         }
         if let Some(parks) = self.tenants.parks(tenant) {
-            at = at.max(parks.book(now, bytes));
+            at = at.max(book(parks));
         }
         if self.pace == Pace::CatchesUp {
             at = at.max(self.stalled_parks.book(now, 1));
@@ -35,18 +50,19 @@ impl Gate {
     }
 
     /// A park that was booked does not happen.
-    pub(crate) fn cancel_park(&mut self, tenant: TenantId, node: NodeId, bytes: u64, now: Timestamp) {
-        self.parks.give_back(now, bytes);
+    pub(crate) fn cancel_park(&mut self, tenant: TenantId, node: NodeId, write: Write, now: Timestamp) {
+        let give_back = |bucket: &mut Bucket| bucket.give_back(now, write.tokens(bucket));
+        give_back(&mut self.parks);
         let on_node = self
             .nodes
             .find(node)
             .is_some_and(|node| node.buckets.parks.limit().is_some());
         if on_node {
             self.nodes
-                .with(node, now, |node| node.buckets.parks.give_back(now, bytes));
+                .with(node, now, |node| give_back(&mut node.buckets.parks));
         }
         if let Some(parks) = self.tenants.parks(tenant) {
-            parks.give_back(now, bytes);
+            give_back(parks);
         }
     }
 

@@ -33,6 +33,7 @@ pub(crate) use ask::{Ask, Next};
 pub(crate) use audit::Tally;
 pub(crate) use cache::{Sleeper, Worth};
 pub(crate) use gate::Gate;
+pub(crate) use leaving::Write;
 pub(crate) use node::{Charge, Class, Purpose};
 pub(crate) use nodes::Spot;
 pub(crate) use pace::Pace;

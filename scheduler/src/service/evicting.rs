@@ -6,7 +6,7 @@ use crate::context::Cx;
 use crate::ids::{InstanceId, NodeId};
 use crate::instance::{Instance, State};
 use crate::ladder::RungCost;
-use crate::limits::BrownOut;
+use crate::limits::{BrownOut, Write};
 use crate::reason::Reason;
 use crate::service::Service;
 use crate::time::Timestamp;
@@ -38,7 +38,7 @@ impl Service {
         };
         let (node, bytes) = (instance.node, instance.charge.map_or(0, |charge| charge.bytes));
         let (tenant, now) = (self.config.resources.tenant, cx.now());
-        cx.shared.gate.book_park(tenant, node, bytes, now);
+        cx.shared.gate.book_park(tenant, node, self.write(bytes), now);
         self.park(cx, id, ParkLevel::Disk, Reason::MemoryShort { node, bytes });
     }
 
@@ -55,7 +55,7 @@ impl Service {
             ParkLevel::Ram | ParkLevel::Disk => self.asleep_bytes(&cx.shared.gate, instance),
         };
         let (node, tenant, now) = (instance.node, self.config.resources.tenant, cx.now());
-        let at = cx.shared.gate.book_park(tenant, node, bytes, now);
+        let at = cx.shared.gate.book_park(tenant, node, self.write(bytes), now);
         if at <= now {
             return true;
         }
@@ -79,7 +79,16 @@ impl Service {
         };
         self.fleet.update(id, |instance| instance.booked_bytes = None);
         let (tenant, now) = (self.config.resources.tenant, cx.now());
-        cx.shared.gate.cancel_park(tenant, node, bytes.get(), now);
+        cx.shared
+            .gate
+            .cancel_park(tenant, node, self.write(bytes.get()), now);
+    }
+
+    fn write(&self, bytes: u64) -> Write {
+        Write {
+            bytes,
+            declared_bytes: self.config.resources.memory_bytes,
+        }
     }
 
     /// Where an instance that is to sleep does so: on disk, where RAM is short.

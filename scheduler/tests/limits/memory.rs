@@ -1,7 +1,7 @@
 use scheduler::{
     Action, Basis, Command, Event, Idle, LimitsConfig, NodeConfig, NodeId, ParkLevel, Phase, Plan, Policy,
-    Prewake, RequestId, ResourceConfig, Rhythm, Rung, Scheduler, ServiceConfig, ServiceId, Settings,
-    TenantConfig, TenantId, Timestamp,
+    Prewake, RateLimit, RequestId, ResourceConfig, Rhythm, Rung, Scheduler, ServiceConfig, ServiceId,
+    Settings, TenantConfig, TenantId, Timestamp,
 };
 
 use crate::cluster::{Cluster, MIB, ms, service};
@@ -203,6 +203,32 @@ fn a_measure_that_no_instance_can_have_counts_as_the_most_there_may_be() {
     }
     let view = cluster.scheduler.node(NodeId(0)).expect("it is up");
     assert_eq!(view.burst_bytes, 3 * ResourceConfig::MAX_MEMORY_BYTES);
+}
+
+#[test]
+fn a_measure_that_no_instance_can_have_keeps_nobody_from_parking() {
+    let mut cluster = Cluster::new(&Settings {
+        limits: LimitsConfig {
+            park_bytes: Some(RateLimit::new(1_000 * MIB, 100 * MIB)),
+            ..LimitsConfig::default()
+        },
+        ..Settings::default()
+    });
+    for (id, memory_bytes) in [(1, 0), (2, 50 * MIB)] {
+        cluster.configure(id, service(0, memory_bytes));
+        cluster.request(id);
+    }
+    cluster.progress_all();
+    let first = cluster.vms.iter().next().map(|(id, vm)| (*id, vm.service));
+    let (instance, service) = first.expect("it runs");
+    cluster.tell(Event::InstanceMemory {
+        service,
+        instance,
+        resident_bytes: u64::MAX,
+        dirty_bytes: u64::MAX,
+    });
+    cluster.run(200);
+    assert_eq!(cluster.parks.len(), 2, "{:?}", cluster.parks);
 }
 
 #[test]
