@@ -5,6 +5,9 @@ use crate::instance::{Activity, Phase};
 
 /// All that the owner has of one service: the level that repairs lost edges.
 ///
+/// Only a start has a time limit. That a park or a stop was answered and the answer was lost, or that it never will be, an
+/// inventory alone tells: without one the instance is charged for and counted for ever.
+///
 /// Sent every few seconds, and once for every service after a restart, best by
 /// [`ServiceAdopted`](crate::Event::ServiceAdopted). Where it contradicts the scheduler, the
 /// inventory is right, except about actions younger than `as_of`: those are still on their way.

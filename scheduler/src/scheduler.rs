@@ -118,7 +118,8 @@ impl<P: Policy> Scheduler<P> {
         self.shared.log.iter()
     }
 
-    /// The services there are, by id; removed ones until their last instance is gone.
+    /// The services there are, by id; removed ones until their last instance is gone. Nothing ends the wait for the answer to a
+    /// `Park` or a `Stop` but an [`Inventory`]: without it a lost one leaves a removed service here for ever.
     pub fn services(&self) -> impl Iterator<Item = ServiceId> {
         self.services.iter().map(|(id, _)| id)
     }
