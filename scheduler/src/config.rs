@@ -18,7 +18,7 @@ use crate::scale::ScaleConfig;
 /// How one service scales. The default: one instance, started on demand, parked when the policy says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceConfig {
-    /// Instances that are awake always; at most `max_instances`. Default 0: scale to zero.
+    /// Instances that are awake always; at most `max_instances` and [`MAX_AWAKE`](Self::MAX_AWAKE). Default 0: scale to zero.
     pub min_instances: u32,
     /// Most instances, asleep or awake, those being stopped not counted. From 1. Default 1.
     pub max_instances: u32,
@@ -195,6 +195,10 @@ impl StartConfig {
 }
 
 impl ServiceConfig {
+    /// Most instances of a service that are kept awake, whatever its configuration and count ask for: so many starts take
+    /// some 20 ms to decide. Requests start more.
+    pub const MAX_AWAKE: u32 = 10_000;
+
     pub(crate) fn slots(&self) -> Slots {
         Slots {
             hard: self.concurrency,

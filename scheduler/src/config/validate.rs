@@ -33,6 +33,8 @@ impl ServiceConfig {
         let (min, max) = (self.min_instances, self.max_instances);
         let message = format_args!("is {min}, must be at most max_instances, {max}");
         problems.unless(min <= max, "min_instances", message);
+        let message = format_args!("is {min}, must be at most {}", Self::MAX_AWAKE);
+        problems.unless(min <= Self::MAX_AWAKE, "min_instances", message);
         let (needs, most) = (self.resources.memory_bytes, ResourceConfig::MAX_MEMORY_BYTES);
         let message = format_args!("is {}, must be at most {}", Bytes(needs), Bytes(most));
         problems.unless(needs <= most, "resources.memory_bytes", message);

@@ -1,6 +1,7 @@
 use alloc::format;
 use core::time::Duration;
 
+use crate::config::ServiceConfig;
 use crate::problem::Problems;
 use crate::scale::{Flapping, KpaConfig, Milli, Staffing, StepPolicy, TargetTracking};
 use crate::units::Span;
@@ -14,7 +15,7 @@ pub struct ScaleConfig {
     /// What that count means. Default: the least.
     pub role: CountRole,
     /// Instances that are awake when the service is new, until so many were or `start.timeout` is over. At most
-    /// `max_instances`. A service [adopted](crate::Event::ServiceAdopted) with an instance that has ever run is not new.
+    /// `max_instances` and [`MAX_AWAKE`](crate::ServiceConfig::MAX_AWAKE). A service [adopted](crate::Event::ServiceAdopted) with an instance that has ever run is not new.
     /// Default 0.
     pub initial_instances: u32,
     /// Requests in flight on each instance above which one more is started; one takes more while that starts, up to
@@ -107,6 +108,9 @@ impl ScaleConfig {
         let initial = self.initial_instances;
         let message = format_args!("is {initial}, must be at most max_instances, {max_instances}");
         problems.unless(initial <= max_instances, "scale.initial_instances", message);
+        let most = ServiceConfig::MAX_AWAKE;
+        let message = format_args!("is {initial}, must be at most {most}");
+        problems.unless(initial <= most, "scale.initial_instances", message);
         let soft = self.soft_concurrency;
         problems.at_least_one("scale.soft_concurrency", soft);
         let message = format_args!("is {soft}, must be at most concurrency, {concurrency}");

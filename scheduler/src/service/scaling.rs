@@ -1,6 +1,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::config::ServiceConfig;
 use crate::context::Cx;
 use crate::ids::InstanceId;
 use crate::instance::{Instance, State};
@@ -45,7 +46,8 @@ impl Service {
             let count = scale.scaler.as_ref().map_or(0, |scaler| scaler.count().desired);
             count.max(scale.initial)
         });
-        self.min_awake().max(wanted).min(self.config.max_instances)
+        let most = self.config.max_instances.min(ServiceConfig::MAX_AWAKE);
+        self.min_awake().max(wanted).min(most)
     }
 
     /// The computed count, if there is one.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use scheduler::{
-    Event, Inventory, KpaConfig, NodeConfig, NodeId, RequestId, ScaleMode, ServiceConfig, Timestamp,
+    Event, Inventory, KpaConfig, NodeConfig, NodeId, RequestId, ScaleMode, ServiceConfig, StepPolicy,
+    Timestamp,
 };
 
 use crate::desk::{Desk, NOTHING, SERVICE, config};
@@ -25,6 +26,40 @@ fn at_the_end_of_time_a_tick_ends_too() {
     desk.now = LAST;
     assert_eq!(desk.tick(), NOTHING, "never is not over");
     assert_eq!(desk.ready(1, 1), ["admit 1 to 1"]);
+}
+
+/// Whatever asks for instances that no request does, one event does not start more than so many.
+#[test]
+fn no_count_asks_for_more_than_ten_thousand_awake_instances() {
+    let at_most = format!("must be at most {}", ServiceConfig::MAX_AWAKE);
+    let mut many = ServiceConfig {
+        min_instances: ServiceConfig::MAX_AWAKE + 1,
+        max_instances: u32::MAX,
+        ..config()
+    };
+    many.scale.initial_instances = ServiceConfig::MAX_AWAKE + 1;
+    let problems = many.clone().validate().expect_err("too many");
+    let told: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    let is = format!("is {}, {at_most}", ServiceConfig::MAX_AWAKE + 1);
+    assert_eq!(
+        told,
+        [
+            format!("min_instances {is}"),
+            format!("scale.initial_instances {is}")
+        ]
+    );
+
+    (many.min_instances, many.scale.initial_instances) = (0, 0);
+    let steps = StepPolicy::parse("in-flight", "exact", ["0:/3000000"]).expect("of the right form");
+    many.scale.mode = ScaleMode::Steps(steps);
+    let mut desk = Desk::new(many);
+    desk.queued(1);
+    desk.ready(1, 1);
+    let started = desk.at(1_000).tick().len();
+    assert_eq!(
+        started + 1,
+        usize::try_from(ServiceConfig::MAX_AWAKE).expect("small")
+    );
 }
 
 /// A service with so many instances that work on one request each.
