@@ -28,7 +28,9 @@ pub enum Event {
         /// What there is of it; `as_of` is `ActionId(0)`.
         inventory: Inventory,
     },
-    /// The service is to end: waiting requests are shed, those in flight finish, then its instances are stopped.
+    /// The service is to end: waiting requests are shed, those in flight finish, then its instances are stopped. Offered
+    /// again before the last of them ended, it goes on with them, as with a first configuration. Of a service that is not
+    /// there, what was learned and [restored](crate::Policy::restore) is forgotten.
     ServiceRemoved {
         /// The service.
         service: ServiceId,
@@ -179,12 +181,19 @@ pub enum Event {
         /// What may still be used without anything being thrown out.
         available_bytes: u64,
     },
-    /// There is such a tenant, or it has a new configuration. Those never told of have the default.
+    /// There is such a tenant, or it has a new configuration. Those never told of have the default. It is known until
+    /// `TenantRemoved`.
     TenantConfigured {
         /// The tenant.
         tenant: TenantId,
         /// What it may have.
         config: TenantConfig,
+    },
+    /// There is no such tenant any more. Ends nothing: what its services have, or start, counts as if it had never been told of,
+    /// and it is forgotten once they have nothing. Told of again it is new, with a full burst.
+    TenantRemoved {
+        /// The tenant.
+        tenant: TenantId,
     },
     /// What is really there, for one service.
     Inventory(Inventory),
@@ -221,6 +230,7 @@ impl Event {
             | Self::NodeCapacity { .. }
             | Self::MemoryPressure { .. }
             | Self::TenantConfigured { .. }
+            | Self::TenantRemoved { .. }
             | Self::Tick => None,
         }
     }

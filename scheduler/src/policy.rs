@@ -57,7 +57,8 @@ pub trait Policy {
     /// Appends what was learned. The default has nothing to save.
     fn save(&self, _out: &mut Vec<u8>) {}
 
-    /// Takes back what was saved, in the place of everything learned since. The default takes no bytes.
+    /// Takes back what was saved, in the place of everything learned since. The default takes no bytes. What it is about may
+    /// be gone: a [`ServiceRemoved`](crate::Event::ServiceRemoved) makes it forget that.
     ///
     /// # Errors
     /// The bytes were not saved by this kind of policy, by a version it does not know, or are damaged. It then stays

@@ -195,6 +195,11 @@ fn on_general(services: &mut Services, cx: &mut Cx<'_>, event: Event) {
     match event {
         Event::Tick => on_tick(services, cx),
         Event::TenantConfigured { tenant, config } => cx.shared.gate.configure_tenant(tenant, config, now),
+        Event::TenantRemoved { tenant } => {
+            if !cx.shared.gate.remove_tenant(tenant, now) {
+                cx.ignore();
+            }
+        }
         Event::NodeUp { node, config } => {
             if cx.shared.gate.node_up(node, config, now) {
                 for_all(services, cx, |service, cx| service.list_sleepers(cx, node));
@@ -335,6 +340,11 @@ fn refuse(cx: &mut Cx<'_>, event: &Event) {
             for request in waiting {
                 shed_unknown(cx, *service, *request);
             }
+        }
+        Event::ServiceRemoved { service } => {
+            // It may have been restored.
+            cx.policy.forget(*service);
+            cx.ignore();
         }
         _ => cx.ignore(),
     }

@@ -162,6 +162,7 @@ impl Service {
             | Event::NodeCapacity { .. }
             | Event::MemoryPressure { .. }
             | Event::TenantConfigured { .. }
+            | Event::TenantRemoved { .. }
             | Event::Tick => {}
         }
         self.finish(cx)

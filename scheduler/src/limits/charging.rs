@@ -62,6 +62,16 @@ impl Gate {
         }
     }
 
+    /// A tenant is like one never told of; says whether it was known.
+    pub(crate) fn remove_tenant(&mut self, tenant: TenantId, now: Timestamp) -> bool {
+        let was_told = self.tenants.is_configured(tenant);
+        if was_told {
+            self.configure_tenant(tenant, TenantConfig::default(), now);
+            self.tenants.unconfigure(tenant);
+        }
+        was_told
+    }
+
     /// A node is there. Says whether what sleeps on it has to be listed now.
     pub(crate) fn node_up(&mut self, node: NodeId, config: NodeConfig, now: Timestamp) -> bool {
         let listed = self.lists_sleepers(node);

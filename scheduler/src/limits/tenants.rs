@@ -59,6 +59,26 @@ impl Tenants {
         self.rank(id);
     }
 
+    /// Whether it is known whatever it has.
+    pub(crate) fn is_configured(&self, id: TenantId) -> bool {
+        self.known.get(&id).is_some_and(|tenant| tenant.configured)
+    }
+
+    /// It is known from now on only while it has something.
+    pub(crate) fn unconfigure(&mut self, id: TenantId) {
+        if let Some(tenant) = self.known.get_mut(&id) {
+            tenant.configured = false;
+            self.forget_idle(id);
+        }
+    }
+
+    fn forget_idle(&mut self, id: TenantId) {
+        let is_idle = |tenant: &Tenant| tenant.used_bytes == 0 && tenant.instances == 0 && !tenant.configured;
+        if self.known.get(&id).is_some_and(is_idle) {
+            self.known.remove(&id);
+        }
+    }
+
     pub(crate) fn weight(&self, id: TenantId) -> u32 {
         self.known
             .get(&id)
@@ -152,9 +172,7 @@ impl Tenants {
             .instances
             .saturating_add(instances.0)
             .saturating_sub(instances.1);
-        if tenant.used_bytes == 0 && tenant.instances == 0 && !tenant.configured {
-            self.known.remove(&id);
-        }
+        self.forget_idle(id);
         if moves {
             self.rank(id);
         }
@@ -249,6 +267,27 @@ mod tests {
         };
         tenants.configure(TenantId(1), heavy, NOW);
         assert_eq!(over(&tenants, 99), [2]);
+    }
+
+    #[test]
+    fn a_tenant_that_was_removed_has_no_limits_and_is_forgotten_with_its_last_byte() {
+        let mut tenants = Tenants::default();
+        let none = TenantConfig {
+            max_instances: Some(0),
+            ..TenantConfig::default()
+        };
+        for id in [TenantId(1), TenantId(2)] {
+            tenants.configure(id, none.clone(), NOW);
+        }
+        tenants.charge(TenantId(1), (5, 0), (1, 0), NOW);
+        for id in [TenantId(1), TenantId(2)] {
+            tenants.configure(id, TenantConfig::default(), NOW);
+            tenants.unconfigure(id);
+            assert_eq!(tenants.check(id, 1, NOW), Ok(()));
+        }
+        assert_eq!(tenants.known.len(), 1);
+        tenants.charge(TenantId(1), (0, 5), (0, 1), NOW);
+        assert!(tenants.known.is_empty() && tenants.greed.is_empty());
     }
 
     #[test]

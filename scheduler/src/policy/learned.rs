@@ -34,6 +34,12 @@ impl LearnedSki {
         Self::default()
     }
 
+    /// Services of which something was learned. Of those restored that are not there any more, tell
+    /// [`ServiceRemoved`](crate::Event::ServiceRemoved), or it is kept, and saved, for ever.
+    pub fn services(&self) -> impl Iterator<Item = ServiceId> {
+        self.learners.iter().map(|(id, _)| id)
+    }
+
     fn learner(&mut self, service: ServiceId) -> &mut Learner {
         self.learners.get_or_insert(service, |_| Learner::default())
     }

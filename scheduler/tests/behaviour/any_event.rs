@@ -72,6 +72,7 @@ fn of_all() -> impl Strategy<Value = Event> {
         2 => (node(), amount()).prop_map(|(node, available_bytes)| {
             Event::MemoryPressure { node, available_bytes }
         }),
+        1 => (0..2_u64).prop_map(|tenant| Event::TenantRemoved { tenant: TenantId(tenant) }),
         1 => tenant.prop_map(|(tenant, max_instances, max_memory_bytes)| Event::TenantConfigured {
             tenant: TenantId(tenant),
             config: TenantConfig { max_instances, max_memory_bytes, ..TenantConfig::default() },

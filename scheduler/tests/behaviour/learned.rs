@@ -8,7 +8,7 @@ use scheduler::{
 };
 
 use crate::chaos::{Fate, History, Step, World, config, configured, fate, run, step};
-use crate::desk::{SERVICE, ms};
+use crate::desk::{Desk, SERVICE, ms};
 
 /// The same, with the policy to decide and these rungs; all of them pay within seconds.
 fn unpinned(config: ServiceConfig, rungs: u8) -> ServiceConfig {
@@ -46,6 +46,25 @@ fn saved(world: &World<LearnedSki>) -> Vec<u8> {
     let mut bytes = Vec::new();
     world.scheduler.policy().save(&mut bytes);
     bytes
+}
+
+#[test]
+fn what_was_restored_of_a_service_that_is_gone_is_forgotten_once_its_owner_says_so() {
+    let calm = ServiceConfig {
+        cooldown: None,
+        ..crate::desk::config()
+    };
+    let mut desk = Desk::awake_with(calm, LearnedSki::new());
+    desk.at(500).queued(2);
+    let mut bytes = Vec::new();
+    desk.scheduler.policy().save(&mut bytes);
+    let mut policy = LearnedSki::new();
+    policy.restore(&bytes).expect("it was saved");
+    assert!(policy.services().eq([SERVICE]));
+    let mut scheduler = Scheduler::with_policy(&Settings::default(), policy);
+    let gone = Event::ServiceRemoved { service: SERVICE };
+    scheduler.handle(desk.now, gone, &mut Vec::new());
+    assert_eq!(scheduler.policy().services().count(), 0);
 }
 
 proptest! {

@@ -66,6 +66,32 @@ fn a_service_that_goes_to_another_tenant_leaves_the_quota_of_the_first() {
 }
 
 #[test]
+fn who_waited_for_a_quota_starts_once_its_tenant_is_removed_which_it_is_once() {
+    let mut cluster = Cluster::new(&node(1_000));
+    let tenant = TenantId(1);
+    let config = TenantConfig {
+        max_instances: Some(1),
+        max_memory_bytes: Some(100 * MIB),
+        ..TenantConfig::default()
+    };
+    cluster.tell(Event::TenantConfigured { tenant, config });
+    cluster.configure(1, patient(1, 10));
+    cluster.configure(2, patient(1, 10));
+    cluster.configure(3, patient(1, 200));
+    let requests = [1, 2, 3].map(|service| cluster.request(service));
+    assert_eq!(cluster.starts.len(), 1);
+    cluster.tell(Event::TenantRemoved { tenant });
+    cluster.progress_all();
+    assert!(
+        requests
+            .iter()
+            .all(|request| cluster.admitted.contains_key(request))
+    );
+    cluster.tell(Event::TenantRemoved { tenant });
+    assert_eq!(cluster.scheduler.ignored_events(), 1);
+}
+
+#[test]
 fn who_waited_for_the_node_of_a_sleeping_instance_starts_elsewhere_once_that_is_gone() {
     let mut cluster = Cluster::new(&node(1_000));
     let mut config = patient(0, 600);
