@@ -56,6 +56,7 @@ impl Gate {
 
     pub(crate) fn configure_tenant(&mut self, tenant: TenantId, config: TenantConfig, now: Timestamp) {
         self.tenants.configure(tenant, config, now);
+        self.rotation.weigh(tenant, self.tenants.weight(tenant));
         self.rotation.resume(tenant);
         for head in self.aside.rescue_of(tenant) {
             self.back_in_line(head);

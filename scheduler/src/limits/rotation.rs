@@ -82,9 +82,15 @@ impl Rotation {
                 held: false,
             }
         });
-        line.weight = weight;
         if line.tickets.insert(ticket) {
             self.waiting += 1;
+        }
+    }
+
+    /// A tenant has another weight.
+    pub(crate) fn weigh(&mut self, tenant: TenantId, weight: u32) {
+        if let Some(line) = self.lines.get_mut(&tenant) {
+            line.weight = weight;
         }
     }
 

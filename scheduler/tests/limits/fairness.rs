@@ -141,3 +141,24 @@ fn a_large_instance_is_not_starved_by_small_ones() {
     let waited = cluster.admitted.get(&large).expect("it is served");
     assert!(*waited <= ms(1_400), "{waited:?}");
 }
+
+#[test]
+fn another_weight_counts_for_those_that_wait_already() {
+    let mut cluster = Cluster::unchecked(&slow());
+    for id in 0..400 {
+        cluster.configure(id, service(id % 2 + 1, 64 * MIB));
+        cluster.request(id);
+    }
+    let before = [1, 2].map(|tenant| started(&cluster, tenant));
+    cluster.tell(Event::TenantConfigured {
+        tenant: TenantId(1),
+        config: TenantConfig {
+            weight: 3,
+            ..TenantConfig::default()
+        },
+    });
+    cluster.wait(ms(1_000));
+    let counts = [1, 2].map(|tenant| started(&cluster, tenant));
+    let [heavy, light] = [counts[0] - before[0], counts[1] - before[1]];
+    assert!((72..=78).contains(&heavy) && heavy + light == 100, "{counts:?}");
+}
