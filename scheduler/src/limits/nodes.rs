@@ -197,14 +197,10 @@ impl Nodes {
         nearest.map_or(Blocked::NoNode, |(_, blocked)| blocked)
     }
 
-    /// Whether no node could take it, however empty.
+    /// Whether no node could take it, however empty; not asked of one that wakes, which has its node.
     fn too_large(&self, start: &StartHere) -> Option<Blocked> {
-        let purpose = match start.purpose {
-            Purpose::Wake => Purpose::New,
-            purpose => purpose,
-        };
         let up = self.up.iter().filter_map(|id| self.all.get(id));
-        let largest_bytes = up.map(|node| node.ceiling(purpose)).max()?;
+        let largest_bytes = up.map(|node| node.ceiling(start.purpose)).max()?;
         (start.more > largest_bytes).then_some(Blocked::TooLarge {
             needs_bytes: start.more,
             largest_bytes,

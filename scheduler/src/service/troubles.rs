@@ -15,7 +15,8 @@ use crate::timers::TimerKey;
 pub(crate) struct Troubles {
     /// New instances from the snapshot or a template. While it is open they are booted.
     source: Breaker,
-    /// Sleeping instances from what they had saved. While it is open none falls asleep: it could not be woken.
+    /// Sleeping instances from what they had saved. While it is open none falls asleep: it could not be woken. Those that
+    /// sleep already are woken whenever they are asked for: any of them tries.
     wakes: Breaker,
 }
 
@@ -31,11 +32,9 @@ impl Service {
 
     /// An instance is started.
     pub(super) fn tries(&mut self, id: InstanceId, kind: StartKind, from: Option<ParkLevel>) {
-        if let Some(troubles) = self.troubles.as_mut().filter(|_| kind != StartKind::Boot) {
-            match from {
-                None => troubles.source.tries(id),
-                Some(_) => troubles.wakes.tries(id),
-            }
+        let is_tried = kind != StartKind::Boot && from.is_none();
+        if let Some(troubles) = self.troubles.as_mut().filter(|_| is_tried) {
+            troubles.source.tries(id);
         }
     }
 
@@ -72,7 +71,6 @@ impl Service {
     pub(super) fn forget_try(&mut self, id: InstanceId) {
         if let Some(troubles) = &mut self.troubles {
             troubles.source.forget(id);
-            troubles.wakes.forget(id);
         }
     }
 
