@@ -173,6 +173,11 @@ impl Aside {
         }
     }
 
+    /// Whether a line is to be looked at again.
+    pub(crate) fn is_to_look(&self) -> bool {
+        !self.retry.is_empty()
+    }
+
     /// The next line to look at again, and of those in it the first few and, behind them, the smallest few.
     pub(crate) fn next_retry(&mut self) -> Option<(Sought, Vec<Head>)> {
         while let Some(sought) = self.retry.pop_first() {

@@ -79,7 +79,11 @@ impl Gate {
                 Err(blocked) => self.step_aside(head, &ask, blocked, now),
             }
         }
-        None
+        // What was kept for somebody who stepped aside may be what others wait for.
+        match self.aside.is_to_look() {
+            true => self.next(now, ask_of),
+            false => None,
+        }
     }
 
     /// Services with a start waiting.

@@ -1,8 +1,8 @@
 //! A place in line is worth what its service wants now, not what it wanted when it came.
 
 use scheduler::{
-    Command, Event, LimitsConfig, NodeConfig, ParkLevel, RateLimit, ServiceConfig, ServiceId, Settings,
-    TenantConfig, TenantId,
+    Command, Event, LimitsConfig, NodeConfig, ParkLevel, RateLimit, RequestId, ServiceConfig, ServiceId,
+    Settings, TenantConfig, TenantId,
 };
 
 use crate::cluster::{Cluster, MIB, ms, service};
@@ -191,4 +191,51 @@ fn services_and_requests_that_left_leave_no_place_in_line() {
     let blocked = cluster.scheduler.blocked(ServiceId(3)).map(|by| by.to_string());
     let blocked = blocked.unwrap_or_default();
     assert!(blocked.ends_with(", 1 start waiting"), "{blocked}");
+}
+
+/// 600 of 1,000 MiB are in use, of which 100 may end; 700 are kept for service 2 of tenant 5, which has one more instance;
+/// the last request waits for 100 behind that.
+fn keeping() -> (Cluster, RequestId, RequestId) {
+    let mut cluster = Cluster::new(&node(1_000));
+    for (id, tenant, memory_mib) in [(1, 0, 400), (4, 5, 100), (6, 0, 100)] {
+        cluster.configure(id, patient(tenant, memory_mib));
+        cluster.request(id);
+    }
+    cluster.configure(2, patient(5, 700));
+    let large = cluster.request(2);
+    cluster.wait(ms(2_000));
+    cluster.configure(3, patient(3, 100));
+    let small = cluster.request(3);
+    let why = cluster.blocked(3).unwrap_or_default();
+    assert!(why.contains("700 MiB for service 2"), "{why}");
+    (cluster, large, small)
+}
+
+#[test]
+fn what_was_kept_for_a_request_that_left_is_there_for_others_at_once() {
+    let (mut cluster, request, small) = keeping();
+    let service = ServiceId(2);
+    cluster.tell(Event::RequestDone { service, request });
+    cluster.progress_all();
+    assert!(cluster.admitted.contains_key(&small), "{}", why(&cluster, 3));
+}
+
+#[test]
+fn nothing_is_kept_for_who_has_something_else_in_the_way_as_well() {
+    let (mut cluster, ..) = keeping();
+    cluster.tell(Event::TenantConfigured {
+        tenant: TenantId(5),
+        config: TenantConfig {
+            max_instances: Some(1),
+            ..TenantConfig::default()
+        },
+    });
+    let ends = cluster.vms.iter().find(|(_, vm)| vm.service == ServiceId(6));
+    let ends = *ends.expect("it runs").0;
+    cluster.exited(ends);
+    assert!(
+        cluster.vms.values().any(|vm| vm.service == ServiceId(3)),
+        "at once: {}",
+        why(&cluster, 3)
+    );
 }
