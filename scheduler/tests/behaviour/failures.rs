@@ -182,3 +182,17 @@ fn the_pause_is_bounded() {
     }
     assert_eq!(desk.deadline_ms(), Some(215));
 }
+
+#[test]
+fn who_waits_is_not_shed_while_an_instance_that_parks_may_still_serve_them() {
+    let mut desk = Desk::awake(ServiceConfig {
+        max_instances: 2,
+        ..attempts(1)
+    });
+    assert_eq!(desk.at(10).tick(), ["park 1.2"]);
+    assert_eq!(desk.queued(1), ["start 2.1 boot"]);
+    assert_eq!(desk.failed(2, 1), NOTHING);
+    assert_eq!(desk.parked(1, 2), NOTHING, "the pause goes on");
+    assert_eq!(desk.at(20).tick(), ["start 1.3 restore"]);
+    assert_eq!(desk.reasons(), ["1 request waiting, 0 of 2 instances awake"]);
+}

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use scheduler::{
-    Basis, Idle, LadderConfig, Observation, ParkLevel, Plan, Policy, Prewake, Rhythm, Rung, RungCost, Seen,
-    ServiceConfig, StartKind, Timestamp,
+    Basis, Epoch, Event, Idle, InstanceId, LadderConfig, Observation, ParkLevel, Plan, Policy, Prewake,
+    Rhythm, Rung, RungCost, Seen, ServiceConfig, StartKind, Timestamp,
 };
 
-use crate::desk::{Desk, NOTHING, SERVICE, config, ms};
+use crate::desk::{Desk, NOTHING, SERVICE, config, ms, up_to};
 
 const PAUSED: Rung = Rung::Park(ParkLevel::Paused);
 const RAM: Rung = Rung::Park(ParkLevel::Ram);
@@ -240,4 +240,46 @@ fn an_instance_that_is_awake_when_somebody_is_expected_stays_awake() {
     assert_eq!(desk.at(5).tick(), NOTHING);
     assert_eq!(desk.deadline_ms(), Some(25));
     assert_eq!(desk.at(25).tick(), ["park 1.2"]);
+}
+
+#[test]
+fn nobody_is_woken_for_somebody_during_a_pause_after_failures() {
+    let policy = Steps {
+        expected_in: Some(ms(100)),
+        ..Steps::default()
+    };
+    let mut desk = Desk::with(up_to(2, 1), policy);
+    for request in [1, 2] {
+        desk.queued(request);
+        desk.ready(request, 1);
+    }
+    desk.done(1);
+    desk.done(2);
+    assert_eq!(desk.at(10).tick(), ["park 1.2", "park 2.2"]);
+    desk.parked(1, 2);
+    desk.at(50).tick();
+    desk.parked(1, 3);
+    assert_eq!(desk.at(95).exited(2, 2), NOTHING, "it died");
+    assert_eq!(desk.deadline_ms(), Some(100));
+    assert_eq!(desk.at(100).tick(), NOTHING, "no start before 105 ms");
+}
+
+#[test]
+fn what_a_park_on_disk_wrote_is_not_what_sleeps_in_ram() {
+    let mut desk = Desk::awake_with(config(), Steps::default());
+    desk.at(10).tick();
+    desk.parked(1, 2);
+    let mut park = |at, epoch, written_bytes| {
+        desk.at(at).tick();
+        desk.event(Event::InstanceParked {
+            service: SERVICE,
+            instance: InstanceId(1),
+            epoch: Epoch(epoch),
+            written_bytes,
+        });
+        let why = desk.scheduler.why(SERVICE).expect("it is configured");
+        why.instances[0].park_bytes
+    };
+    assert_eq!(park(50, 3, 5_000), 5_000);
+    assert_eq!(park(1_000, 4, 700), 5_000, "the disk may have compressed it");
 }

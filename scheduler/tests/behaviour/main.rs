@@ -14,6 +14,7 @@ mod ladder;
 mod learned;
 mod lost;
 mod owner;
+mod prewakes;
 mod reload;
 mod replay;
 mod scale_out;

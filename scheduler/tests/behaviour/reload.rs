@@ -186,3 +186,21 @@ fn a_shorter_interval_counts_from_now() {
     desk.at(1_000).configure(counted(often, 2));
     assert_eq!(desk.deadline_ms(), Some(1_100));
 }
+
+#[test]
+fn fewer_instances_at_first_are_enough_once_that_is_configured() {
+    let at_first = |initial_instances, generation| {
+        let mut config = of_generation(generation);
+        config.scale.initial_instances = initial_instances;
+        config
+    };
+    let mut desk = Desk::new(at_first(3, 1));
+    assert_eq!(desk.actions.len(), 3);
+    desk.failed(2, 1);
+    desk.failed(3, 1);
+    desk.configure(at_first(1, 2));
+    let due = desk.deadline_ms().expect("the pause ends");
+    assert_eq!(desk.at(due).tick(), NOTHING, "the first one is on its way");
+    desk.ready(1, 1);
+    assert_eq!(desk.at(due + 10).tick(), ["park 1.2"]);
+}

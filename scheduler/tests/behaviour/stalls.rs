@@ -132,3 +132,36 @@ fn windows_forget_what_was_before_the_owner_stood_still() {
     assert_eq!(desk.tick(), NOTHING, "ten seconds are not two");
     assert_eq!(desk.at(14_000).tick().len(), 5, "⌈4 / 0.7⌉");
 }
+
+#[test]
+fn a_window_that_the_clock_jumped_over_begins_anew() {
+    let kpa = KpaConfig {
+        capacity: Milli::from_units(10),
+        ..KpaConfig::default()
+    };
+    let mut desk = Desk::new(ServiceConfig {
+        scale: ScaleConfig {
+            mode: ScaleMode::Kpa(kpa),
+            ..ScaleConfig::default()
+        },
+        ..config()
+    });
+    for request in 1..=4 {
+        desk.queued(request);
+    }
+    desk.ready(1, 1);
+    for second in [2, 4, 6] {
+        desk.at(second * 1_000).tick();
+    }
+    for request in 1..=3 {
+        desk.done(request);
+    }
+    for second in [30, 32] {
+        desk.at(second * 1_000).tick();
+    }
+    let why = desk.scheduler.why(SERVICE).expect("it is configured").to_string();
+    assert!(
+        why.contains("wanted: 1 stable, 1 panic"),
+        "not four for six seconds: {why}"
+    );
+}

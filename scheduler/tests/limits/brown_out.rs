@@ -1,6 +1,6 @@
 //! What a node does without whose memory goes, as its owner measures it.
 
-use scheduler::{BrownOut, Event, NodeId, ParkLevel, Settings, Timestamp};
+use scheduler::{BrownOut, Event, NodeConfig, NodeId, ParkLevel, ServiceId, Settings, Timestamp};
 
 use crate::cluster::{Cluster, MIB, ms, service};
 use crate::memory::{asleep, node};
@@ -98,4 +98,56 @@ fn at_the_last_step_only_what_is_important_starts() {
     );
     cluster.progress_all();
     assert!(cluster.admitted.contains_key(&high));
+}
+
+fn pressure(cluster: &mut Cluster, node: u64, available_mib: u64) {
+    cluster.tell(Event::MemoryPressure {
+        node: NodeId(node),
+        available_bytes: available_mib * MIB,
+    });
+}
+
+#[test]
+fn what_went_to_disk_counts_as_available_until_it_is_measured_again() {
+    let mut cluster = asleep(&Settings::default());
+    pressure(&mut cluster, 0, 30);
+    assert_eq!(cluster.parks.len(), 11, "80 MiB of the 70 that lack");
+    cluster.run(20);
+    assert_eq!(cluster.parks.len(), 11);
+}
+
+#[test]
+fn who_waits_already_is_shed_when_the_last_step_begins() {
+    let mut cluster = Cluster::new(&node(1_000));
+    let mut config = service(0, 400 * MIB);
+    config.resources.priority = 99;
+    cluster.configure(1, service(0, 800 * MIB));
+    cluster.configure(2, config);
+    cluster.request(1);
+    let waits = cluster.request(2);
+    pressure(&mut cluster, 0, 25);
+    assert!(cluster.shed.is_empty(), "a step before it");
+    pressure(&mut cluster, 0, 15);
+    assert_eq!(
+        cluster.shed[&waits].reason.to_string(),
+        "node 0 has 15 MiB available"
+    );
+}
+
+#[test]
+fn who_was_kept_from_a_node_without_memory_waits_for_another_once_that_is_gone() {
+    let mut cluster = Cluster::new(&node(1_000));
+    cluster.configure(1, service(0, 900 * MIB));
+    cluster.request(1);
+    let first = *cluster.vms.keys().next().expect("it starts");
+    cluster.node_up(1, NodeConfig::with_memory(1_000 * MIB));
+    pressure(&mut cluster, 1, 15);
+    let mut always = service(0, 200 * MIB);
+    always.min_instances = 1;
+    always.resources.priority = 99;
+    cluster.configure(9, always);
+    assert_eq!(cluster.starts.len(), 1);
+    cluster.node_down(1);
+    cluster.exited(first);
+    assert!(cluster.vms.values().any(|vm| vm.service == ServiceId(9)));
 }

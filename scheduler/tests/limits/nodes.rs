@@ -220,3 +220,48 @@ fn what_became_free_goes_to_all_it_is_enough_for() {
     });
     assert_eq!(cluster.starts.len(), 41, "all but the large one");
 }
+
+#[test]
+fn a_node_that_was_lost_and_is_back_is_a_node_like_others() {
+    let mut cluster = cluster(1, None);
+    for id in 0..20 {
+        cluster.configure(id, service(0, 10 * MIB));
+        cluster.request(id);
+    }
+    cluster.run(5);
+    let config = NodeConfig::with_memory(1_000 * MIB);
+    cluster.node_up(1, config.clone());
+    cluster.node_down(0);
+    cluster.node_up(0, config);
+    for id in 0..20 {
+        cluster.request(id);
+    }
+    let there = cluster.vms.values().filter(|vm| vm.node == NodeId(0)).count();
+    assert!((5..=15).contains(&there), "its snapshots are gone: {there} of 20");
+}
+
+#[test]
+fn a_large_start_has_memory_kept_elsewhere_once_the_node_is_lost_where_it_was() {
+    for lost in [0, 1] {
+        let mut cluster = cluster(2, None);
+        for id in 0..40 {
+            cluster.configure(id, service(0, 100 * MIB));
+        }
+        for id in 0..18 {
+            cluster.request(id);
+        }
+        cluster.configure(99, service(1, 700 * MIB));
+        let large = cluster.request(99);
+        cluster.wait(ms(2_000));
+        cluster.node_down(lost);
+        // Small ones come and end all the time.
+        for step in 0..100 {
+            cluster.request(step % 40);
+            cluster.wait(ms(10));
+            if step % 4 == 0 {
+                cluster.progress_all();
+            }
+        }
+        assert!(cluster.admitted.contains_key(&large), "node {lost} was lost");
+    }
+}
