@@ -55,14 +55,18 @@ impl Controller {
                 ..
             } => {
                 let run = run(instance, epoch);
-                service.board.update(|status| status.activity = Activity::Waking);
-                self.core().starting.insert(instance);
                 match kind {
-                    StartKind::Restore => match service.host.restore(instance) {
-                        Err(error) if error.fate == Fate::Kept => self.restore_later(run, service, error),
-                        started => self.on_started(run, kind, started),
-                    },
-                    _ => self.boot(run, service),
+                    StartKind::Restore => self.restore(run, service),
+                    StartKind::Boot => self.boot(run, service),
+                    StartKind::Clone { of } => {
+                        // The scheduler boots one instead, and why says so.
+                        debug!(instance = instance.0, of = of.0, "this platform clones nothing");
+                        self.handle(run.failed());
+                    }
+                    _ => {
+                        warn!(%action, "a way to start that this platform does not know");
+                        self.handle(run.failed());
+                    }
                 }
             }
             Command::Park { instance, epoch, .. } => self.park(run(instance, epoch), service),
@@ -104,6 +108,19 @@ impl Controller {
         }
     }
 
+    fn begin(&self, run: Run, service: &Service) {
+        service.board.update(|status| status.activity = Activity::Waking);
+        self.core().starting.insert(run.instance);
+    }
+
+    fn restore(self: &Arc<Self>, run: Run, service: &Service) {
+        self.begin(run, service);
+        match service.host.restore(run.instance) {
+            Err(error) if error.fate == Fate::Kept => self.restore_later(run, service, error),
+            started => self.on_started(run, StartKind::Restore, started),
+        }
+    }
+
     /// Tries again what has failed for want of something, until the scheduler gives it up.
     fn restore_later(self: &Arc<Self>, run: Run, service: &Service, error: HostError) {
         warn!(
@@ -131,6 +148,7 @@ impl Controller {
     }
 
     fn boot(self: &Arc<Self>, run: Run, service: &Service) {
+        self.begin(run, service);
         let (host, instance) = (Arc::clone(&service.host), run.instance);
         self.beside(
             move || host.boot(instance),

@@ -81,6 +81,29 @@ async fn a_failed_restore_is_followed_by_a_boot() {
 }
 
 #[tokio::test]
+async fn what_is_to_be_cloned_is_booted_and_why_says_so() {
+    let desk = Desk::new(|config| {
+        config.start_from = StartSource::Instance;
+        config.cooldown = Some(Duration::MAX);
+        (config.max_instances, config.concurrency) = (2, 1);
+    });
+    let first = desk.admit().await.unwrap();
+    let (go, word) = mpsc::channel();
+    desk.fake.boots.lock().unwrap().push_back(Plan::Waits(word));
+    let second = desk.ask();
+    desk.logged("boot 3").await;
+    let why = desk.controller.why(SERVICE).unwrap();
+    assert!(why.contains("boot instance 3: clone"), "{why}");
+    second.abort();
+    assert!(second.await.unwrap_err().is_cancelled());
+    // Two at once are more than the fake has room for.
+    drop(go);
+    desk.until(|status| status.failed_starts == 1).await;
+    drop(first);
+    desk.shut_down().await;
+}
+
+#[tokio::test]
 async fn requests_are_shed_with_the_reason_when_nothing_starts() {
     let desk = Desk::new(|_| {});
     desk.fake
