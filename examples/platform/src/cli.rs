@@ -39,12 +39,12 @@ enum Command {
     /// time went.
     #[command(after_help = "Examples:\n  platform demo\n  platform demo --wakes 1000 --json")]
     Demo(DemoArgs),
-    /// Runs the chain as a service until it is stopped; SIGTERM or Ctrl-C drains.
+    /// Runs the chain as a service until it is stopped; SIGTERM or Ctrl-C drains, SIGUSR1 explains.
     #[command(after_help = "Examples:\n  platform serve\n  \
         platform serve --listen 0.0.0.0:80 --kernel ./vmlinux --memory-mib 256 --state-dir ./state\n  \
         platform serve --config platform.toml --cooldown-ms 20\n\n\
         The file has more fields than there are flags; README.md lists them. Logs go to standard error, as much as \
-        RUST_LOG says (default: warn).")]
+        RUST_LOG says (default: warn). SIGUSR1 has it say there why the instance sleeps or is awake, and why nothing else happens.")]
     Serve(ServeArgs),
 }
 

@@ -26,14 +26,15 @@ const REPETITION: Duration = Duration::from_secs(1);
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// Serves until SIGTERM, SIGINT or SIGHUP, then drains. A second SIGTERM or SIGINT, a second or more later, ends the process at
-/// once; a terminal that is closed meanwhile does not. Nobody has to read what it says.
+/// once; a terminal that is closed meanwhile does not. SIGUSR1 has it explain on `errors` why the instance is as it is. Nobody has to
+/// read what it says.
 ///
 /// # Errors
 /// What kept it from starting, or from keeping state in the end.
 pub(crate) async fn run(config: Config, errors: LineSink) -> anyhow::Result<ExitCode> {
-    log_to(errors);
+    log_to(errors.clone());
     let out = LineSink::new(std::io::stdout()).context("prepare to write to standard output")?;
-    let served = serve(config, &out).await;
+    let served = serve(config, &out, &errors).await;
     out.flush(LAST_LINES);
     served.map(|()| ExitCode::SUCCESS)
 }
@@ -49,8 +50,10 @@ fn log_to(errors: LineSink) {
         .init();
 }
 
-async fn serve(config: Config, out: &LineSink) -> anyhow::Result<()> {
+async fn serve(config: Config, out: &LineSink, errors: &LineSink) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
+    // Unheard, it would end the process.
+    let mut explain = signal(SignalKind::user_defined1()).context("listen for SIGUSR1")?;
     let (unattended_ms, state_dir) = (config.unattended_ms, config.state_dir.clone());
     let silence = match config.cooldown() {
         Some(cooldown) => format!("after {} ms of silence", cooldown.as_millis()),
@@ -81,7 +84,12 @@ async fn serve(config: Config, out: &LineSink) -> anyhow::Result<()> {
     ));
 
     let narrator = tokio::spawn(narrate(platform.status(), unattended_ms, out.clone()));
-    signals.first().await;
+    loop {
+        tokio::select! {
+            () = signals.first() => break,
+            _ = explain.recv() => errors.say(format!("why: {}\nwhy not: {}\n", platform.why(), platform.why_not())),
+        }
+    }
     let first = Instant::now();
     out.say("draining ...\n");
     narrator.abort();

@@ -1,8 +1,9 @@
 //! The program: how it ends, and what it says when it cannot begin.
 
 use std::net::TcpListener;
+use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::Test;
 use crate::client::{Client, get, request};
@@ -17,6 +18,10 @@ pub(crate) const TESTS: &[Test] = &[
     (
         "program::a_signal_repeated_at_once_is_one_signal",
         a_signal_repeated_at_once_is_one_signal,
+    ),
+    (
+        "program::sigusr1_explains_and_ends_nothing",
+        sigusr1_explains_and_ends_nothing,
     ),
     ("program::sigint_ends_it_too", sigint_ends_it_too),
     ("program::sighup_ends_it_too", sighup_ends_it_too),
@@ -89,6 +94,36 @@ fn a_signal_repeated_at_once_is_one_signal() -> Result<()> {
         "{ended:?}"
     );
     ensure!(dir.path().join("instance.snapshot").exists());
+    Ok(())
+}
+
+fn sigusr1_explains_and_ends_nothing() -> Result<()> {
+    // What it explains is among the lines that are waited for.
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" \"$@\" 2>&1", PROGRAM]);
+    command
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .env_remove("RUST_LOG");
+    let mut process = Process::spawn(command)?;
+    process.line("booting the guest")?;
+    process.signal("USR1")?;
+    let line = process.line("serving on http://")?;
+    let addr = line.split([' ', '/']).find_map(|word| word.parse().ok());
+    let addr = addr.with_context(|| format!("no address in {line:?}"))?;
+    process.line("why not: service 1: no start: ")?;
+    process.get_and_sleep(addr, "/count")?;
+    process.signal("USR1")?;
+    process.line("why: service 1: instance 1 parked")?;
+    process.line("why not: service 1: no start: ")?;
+    let mut client = Client::connect(addr)?;
+    client.get("/count")?;
+    client.send(request("/burn?ms=300"))?;
+    process.signal("TERM")?;
+    process.line("draining")?;
+    process.signal("USR1")?;
+    ensure!(client.receive()?.text() == "burned 300 ms\n");
+    let ended = process.end()?;
+    ensure!(ended.code == Some(0), "{ended:?}");
     Ok(())
 }
 
