@@ -72,9 +72,13 @@ impl Controller {
         Self::with_learned(services, LearnedSki::new())
     }
 
-    /// A controller for `services` that goes on from what one of an earlier run [has learned](Self::learned).
+    /// A controller for `services` that goes on from what one of an earlier run [has learned](Self::learned) of them; the rest is
+    /// forgotten.
     #[must_use]
-    pub fn with_learned(services: Vec<ServiceSetup>, learned: LearnedSki) -> Arc<Self> {
+    pub fn with_learned(services: Vec<ServiceSetup>, mut learned: LearnedSki) -> Arc<Self> {
+        let known: HashSet<_> = services.iter().map(|setup| setup.id).collect();
+        let gone: Vec<_> = learned.services().filter(|id| !known.contains(id)).collect();
+        gone.into_iter().for_each(|id| learned.forget(id));
         let origin = Instant::now();
         let mut scheduler = Scheduler::with_policy(&Settings::default(), learned);
         let mut decided = Vec::new();

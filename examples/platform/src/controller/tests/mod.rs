@@ -8,7 +8,9 @@ mod proxied;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use scheduler::{ServiceConfig, ServiceId, StartConfig, StartSource};
+use scheduler::{
+    LearnedSki, Observation, Policy, Seen, ServiceConfig, ServiceId, StartConfig, StartSource, Timestamp,
+};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -147,6 +149,21 @@ async fn a_request_wakes_and_silence_parks_the_same_instance_again() {
     desk.logged("asleep").await;
     let cycle = ["restore 1", "close", "park 1", "asleep"];
     assert_eq!(desk.shut_down().await, cycle.repeat(3));
+}
+
+#[tokio::test]
+async fn what_was_learned_of_services_that_are_gone_is_forgotten() {
+    let (config, mut learned) = (ServiceConfig::default(), LearnedSki::new());
+    for service in [SERVICE, ServiceId(2)] {
+        let (before, after) = (0, 1);
+        let seen = Observation::new(service, Timestamp::ZERO, Seen::Level { before, after });
+        learned.observe(&config, &seen);
+    }
+    let setup = ServiceSetup::new(SERVICE, config.validate().unwrap(), Fake::new());
+    let controller = Controller::with_learned(vec![setup], learned);
+    let mut next = LearnedSki::new();
+    next.restore(&controller.learned()).unwrap();
+    assert_eq!(next.services().collect::<Vec<_>>(), [SERVICE]);
 }
 
 #[tokio::test]
