@@ -16,8 +16,7 @@ const HEARD: u32 = 48;
 const MOST_MISSES: u8 = 6;
 /// until so many calls in a row came when an instance would have been awake.
 const SHADOW_HITS: u8 = 2;
-/// What waking in vain may cost beyond what it spared, in misses; a hit earns back what it spared, up to four times
-/// as much.
+/// What hits earn is counted up to so many misses. Nobody is woken for who has not earned what that costs in vain.
 const BUDGET: u64 = 4;
 /// Calls this many wakes apart or less are one call.
 const BURST_WAKES: u64 = 8;
@@ -84,8 +83,9 @@ pub(crate) struct Periodic {
     pub(crate) others: u8,
     pub(crate) misses: u8,
     pub(crate) hits: u8,
-    /// What waking in vain has cost, less what hits earned; never less than nothing.
-    pub(crate) spent_us: u32,
+    /// What windows spared when somebody came, less what they cost in vain, whether somebody was woken or not: nothing
+    /// at first, and never less. So intervals that agree by chance pay for themselves before anybody is woken.
+    pub(crate) earned_us: u32,
     /// The window that is next or now, and the one after it.
     pub(crate) window: Option<Window>,
     pub(crate) next: Option<Window>,
@@ -155,7 +155,8 @@ impl Periodic {
             self.misses = 0;
         }
         let spared = saturated(miss_us).saturating_sub(saturated(idle_us));
-        self.spent_us = self.spent_us.saturating_sub(spared);
+        let earned_us = self.earned_us.saturating_add(spared);
+        self.earned_us = earned_us.min(saturated(BUDGET.saturating_mul(miss_us)));
         window.active.then_some(idle_us)
     }
 
@@ -173,9 +174,7 @@ impl Periodic {
             }
             self.count(0);
             self.misses = self.misses.saturating_add(1);
-            if window.active {
-                self.spent_us = self.spent_us.saturating_add(window.hold_us);
-            }
+            self.earned_us = self.earned_us.saturating_sub(window.hold_us);
         }
     }
 
@@ -294,7 +293,7 @@ impl Periodic {
             let window = Window {
                 from_us,
                 hold_us: saturated(hold_us),
-                active: self.misses < MOST_MISSES && u64::from(self.spent_us) + hold_us <= BUDGET * miss_us,
+                active: self.misses < MOST_MISSES && u64::from(self.earned_us) >= hold_us,
             };
             let expectation = Expectation {
                 prewake: Prewake::new(Timestamp::ZERO + at, hold, basis),

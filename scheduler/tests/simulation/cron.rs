@@ -68,7 +68,7 @@ fn ten_thousand_services_at_the_full_minute_start_no_faster_than_they_may() {
     assert!(most_us <= START_US + queue_us + 1_000, "{most_us}");
 }
 
-/// What comes of four such minutes; in the last one everybody is expected.
+/// What comes of six such minutes; in the last two everybody is expected.
 fn with_jitter(jitter_permille: u16, starts: Option<RateLimit>) -> Outcome {
     let world = LiveConfig {
         cold_start_us: START_US,
@@ -83,7 +83,7 @@ fn with_jitter(jitter_permille: u16, starts: Option<RateLimit>) -> Outcome {
         },
         ..LiveConfig::default()
     };
-    let trace = every_minute(10_000, 4);
+    let trace = every_minute(10_000, 6);
     run_live(&trace, &world, LearnedSki::new(), config, &mut |_, _, _| {}).0
 }
 

@@ -206,7 +206,7 @@ fn save_periodic(w: &mut Writer<'_>, periodic: &Periodic) {
     w.u8(periodic.others);
     w.u8(periodic.misses);
     w.u8(periodic.hits);
-    w.u32(periodic.spent_us);
+    w.u32(periodic.earned_us);
     w.u16(periodic.judged);
     w.u16(periodic.met);
     for window in [periodic.window, periodic.next] {
@@ -239,7 +239,7 @@ fn restore_periodic(r: &mut Reader<'_>) -> Result<Periodic, RestoreError> {
     r.require(periodic.others <= Periodic::MOST_SEEN, "a count of intervals")?;
     periodic.misses = r.u8()?;
     periodic.hits = r.u8()?;
-    periodic.spent_us = r.u32()?;
+    periodic.earned_us = r.u32()?;
     periodic.judged = r.u16()?;
     periodic.met = r.u16()?;
     let judged = periodic.met <= periodic.judged && periodic.judged < Periodic::MOST_JUDGED;
