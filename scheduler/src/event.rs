@@ -155,7 +155,7 @@ pub enum Event {
         dirty_bytes: u64,
     },
     /// A node is there, or has a new configuration. What it started and wrote before it went counts against its limits, so
-    /// that one that comes and goes has one burst.
+    /// that one that comes and goes has one burst. What is out of range counts as [`NodeConfig`] says.
     NodeUp {
         /// The node.
         node: NodeId,
@@ -182,7 +182,7 @@ pub enum Event {
         available_bytes: u64,
     },
     /// There is such a tenant, or it has a new configuration. Those never told of have the default. It is known until
-    /// `TenantRemoved`.
+    /// `TenantRemoved`. What is out of range counts as [`TenantConfig`] says.
     TenantConfigured {
         /// The tenant.
         tenant: TenantId,

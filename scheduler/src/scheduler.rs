@@ -20,7 +20,8 @@ use crate::why_not::WhyNot;
 /// What a client is told that asks for a service that is not there.
 const UNKNOWN_SERVICE_RETRY: Duration = Duration::from_secs(1);
 
-/// What concerns all services of a scheduler.
+/// What concerns all services of a scheduler. Nothing in it is refused: what is out of range counts as
+/// [`LimitsConfig`] says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The first id for an instance. After a restart: greater than any id used before. Default 1.

@@ -3,6 +3,8 @@ use core::time::Duration;
 use crate::limits::rate::RateLimit;
 
 /// What all services share, and how much of it there is. The default: one node without limits.
+/// [`Deployment::validate`](crate::Deployment::validate) refuses what is out of range; a scheduler that is made with it all the
+/// same takes the nearest that is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitsConfig {
     /// Starts a second, on all nodes. Default: no limit.
@@ -35,7 +37,8 @@ pub struct LimitsConfig {
     pub seed: u64,
 }
 
-/// What a node has.
+/// What a node has. [`Deployment::validate`](crate::Deployment::validate) refuses what is out of range; a scheduler
+/// that is told of it all the same takes the nearest that is not, where a field says nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeConfig {
     /// Memory for instances, asleep or awake. Default: no limit.
@@ -53,7 +56,8 @@ pub struct NodeConfig {
     pub shed_below: u8,
 }
 
-/// What a tenant may have. The default: an equal share, no limits.
+/// What a tenant may have. The default: an equal share, no limits. With `max_instances` or `max_memory_bytes` 0 nothing
+/// of it starts, which [`Deployment::validate`](crate::Deployment::validate) says of the former.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TenantConfig {
     /// Its share of starts and memory, where there is not enough for all. From 1; 0 counts as 1. Default 1.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use scheduler::{
-    Event, Inventory, KpaConfig, NodeConfig, NodeId, RequestId, ScaleMode, ServiceConfig, StepPolicy,
-    Timestamp,
+    Event, Inventory, KpaConfig, NodeConfig, NodeId, RateLimit, RequestId, ScaleMode, ServiceConfig,
+    StepPolicy, TenantConfig, TenantId, Timestamp,
 };
 
 use crate::desk::{Desk, NOTHING, SERVICE, config};
@@ -107,4 +107,37 @@ fn twenty_thousand_busy_instances_may_go_at_once() {
         let why = desk.scheduler.why(SERVICE).expect("it is configured");
         assert_eq!((why.instances.len(), why.counters.lost), (0, COUNT));
     }
+}
+
+#[test]
+fn what_a_node_or_tenant_has_out_of_range_counts_as_the_nearest_that_is_not() {
+    let acts = |high_water_percent, low_water_percent, weight, rate| {
+        let mut desk = Desk::new(config());
+        let starts = Some(RateLimit::new(rate, rate));
+        let node = NodeConfig {
+            high_water_percent,
+            low_water_percent,
+            starts,
+            ..NodeConfig::with_memory(1_000)
+        };
+        let tenant = TenantConfig {
+            weight,
+            starts,
+            ..TenantConfig::default()
+        };
+        desk.event(Event::NodeUp {
+            node: NodeId(0),
+            config: node,
+        });
+        desk.event(Event::TenantConfigured {
+            tenant: TenantId(0),
+            config: tenant,
+        });
+        let started = desk.queued(1);
+        desk.failed(1, 1);
+        (started, desk.at(20).tick(), desk.deadline_ms())
+    };
+    let nearest = acts(100, 100, 1, 1);
+    assert_eq!(acts(255, 255, 0, 0), nearest);
+    assert_eq!((nearest.0.len(), nearest.1.len(), nearest.2), (1, 0, Some(1_000)));
 }
