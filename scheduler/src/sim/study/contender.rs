@@ -29,7 +29,8 @@ pub enum Contender {
     Hybrid,
     /// Greedy-dual caching in this percentage of the mean memory of `fixed-10min`: `greedy-dual-25`.
     GreedyDual(u32),
-    /// Keeps for β times the start time: `ski-rental`.
+    /// Keeps for β times the start time: `ski-rental`. In the live world that is [`SkiRental`](crate::SkiRental), which
+    /// counts the start itself too: 1 + β times.
     SkiRental,
     /// Square-root staffing over a window: `sqrt-staffing-30s`.
     Staffing(Duration),
