@@ -150,3 +150,25 @@ fn after_nobody_looked_the_interval_is_known_and_counts_from_the_next_call() {
         .into();
     assert_eq!(delayed[1..], [false, false], "{delayed:?}");
 }
+
+#[test]
+fn calls_that_stop_cost_no_more_than_the_budget_however_many_came() {
+    let mut caller = Caller::new(LearnedSki::new(), one_rung(ms(5), 20));
+    let minute = Duration::from_secs(60);
+    // Ever earlier and ever later, so that the windows are wide.
+    let mut early = ms(0);
+    for call in 0..60_u64 {
+        let stray = ms((2 * call).min(46));
+        let gap = if call % 2 == 0 {
+            minute + early + stray
+        } else {
+            minute - early - stray
+        };
+        caller.call(gap, ms(0));
+        early = stray;
+    }
+    let in_vain: u32 = (0..6)
+        .map(|call| caller.call(minute + ms(7_919 * (call + 1)), ms(0)).woken_in_vain)
+        .sum();
+    assert!((1..=4).contains(&in_vain), "{in_vain} times in vain");
+}

@@ -93,3 +93,9 @@ proptest! {
         prop_assert!(found <= least + least / 100 + 100, "{chosen:?}: {found} {least}");
     }
 }
+
+#[test]
+fn the_fingerprint_tells_another_time_to_park() {
+    let [quick, slow] = [1, 50].map(|millis| every_rung(20, Duration::from_millis(millis)));
+    assert_ne!(quick.fingerprint(), slow.fingerprint());
+}
