@@ -175,6 +175,9 @@ impl Service {
         let is_starting = |(_, state): &(_, State)| matches!(state, State::Starting { .. });
         let (starting, gone): (Vec<_>, Vec<_>) = absent.into_iter().partition(is_starting);
         for (id, _) in starting {
+            // It may have failed, and be said to have: that is not what becomes of the next try.
+            self.fleet
+                .update(id, |instance| instance.epoch = instance.epoch.next());
             self.repeat(cx, id);
         }
         // All of them first: none may be given what another one had.

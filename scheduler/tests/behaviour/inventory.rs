@@ -158,12 +158,21 @@ fn a_lost_death_is_repaired() {
 }
 
 #[test]
-fn a_command_the_owner_never_got_is_repeated_with_its_epoch() {
+fn a_start_that_left_nothing_is_repeated_and_what_is_told_of_it_late_is_not_believed() {
     let mut desk = Desk::new(config());
     desk.queued(1);
-    assert_eq!(desk.event(inventory(1, &[1], vec![])), ["start 1.1 boot"]);
+    assert_eq!(desk.event(inventory(1, &[1], vec![])), ["start 1.2 boot"]);
     assert_eq!(desk.reasons(), ["action 1 went unheard"]);
+    assert_eq!(
+        desk.failed(1, 1),
+        NOTHING,
+        "it was heard, and failed: the next one starts all the same"
+    );
+    assert_eq!(desk.ready(1, 2), ["admit 1 to 1"]);
+}
 
+#[test]
+fn a_command_an_instance_never_got_is_repeated_with_its_epoch() {
     let mut desk = Desk::awake(config());
     desk.at(10).tick();
     assert_eq!(
