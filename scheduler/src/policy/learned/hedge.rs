@@ -64,3 +64,52 @@ fn break_even(slopes: &Slopes) -> u64 {
         .first()
         .map_or(0, |slope| slope.from_us.min(u64::MAX / HORIZON))
 }
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+    use crate::config::ServiceConfig;
+    use crate::ladder::{Dial, LadderConfig, RungCost};
+
+    /// T* is 105 ms.
+    fn slopes() -> Slopes {
+        let ladder = LadderConfig {
+            dial: Dial::Beta(20),
+            ram: Some(RungCost::new(0, Duration::from_millis(5))),
+            ..LadderConfig::default()
+        };
+        let config = ServiceConfig {
+            ladder,
+            ..ServiceConfig::default()
+        };
+        Slopes::of(&config, None)
+    }
+
+    fn dear(envelope_us: u64) -> Hedge {
+        Hedge {
+            realised_us: 5_000_000,
+            envelope_us,
+            offline_us: 1_000_000,
+        }
+    }
+
+    #[test]
+    fn what_is_learned_is_trusted_while_the_break_even_would_have_cost_as_much() {
+        assert!(dear(4_000_000).distrusts(&slopes()));
+        assert!(!dear(4_900_000).distrusts(&slopes()));
+    }
+
+    #[test]
+    fn what_is_not_trusted_is_not_charged_for_what_was_not_done() {
+        let (mut hedge, slopes) = (dear(4_000_000), slopes());
+        let at_once = [0; crate::policy::slopes::MOST];
+        // T* keeps for 20 ms and nobody waits; to park at once costs a miss.
+        hedge.add(&slopes, &at_once, 20_000, 1_000, None);
+        assert_eq!(hedge.realised_us, 5_020_000);
+        let mut trusted = dear(4_900_000);
+        trusted.add(&slopes, &at_once, 20_000, 1_000, None);
+        assert_eq!(trusted.realised_us, 5_105_000);
+    }
+}
