@@ -1,6 +1,6 @@
 //! The smallest HTTP/1.1 client that a demonstration needs.
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -27,16 +27,26 @@ pub(super) fn get(addr: SocketAddr, path: &str) -> anyhow::Result<Exchange> {
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.write_all(request(path, "close").as_bytes())?;
     let mut answer = vec![0; MAX_ANSWER_BYTES];
-    let mut len = stream.read(&mut answer)?;
+    let mut len = read_some(&mut stream, &mut answer)?;
     let first_byte = begun.elapsed();
     while len > 0 {
-        match stream.read(answer.get_mut(len..).unwrap_or_default())? {
+        match read_some(&mut stream, answer.get_mut(len..).unwrap_or_default())? {
             0 => break,
             more => len += more,
         }
     }
     let (_, body) = parse(answer.get(..len).unwrap_or_default())?.context("the answer ends early")?;
     Ok(Exchange { first_byte, body })
+}
+
+/// What there is to read, whatever signals come: with a time limit, those end the wait of a socket (signal(7)).
+pub(super) fn read_some(stream: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(into) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
 }
 
 /// Like [`get`], for many at once.

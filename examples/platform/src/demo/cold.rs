@@ -1,11 +1,12 @@
 //! What a request costs without snapshots: boot, then answer.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use vmm_core::{Hypervisor, Vm, VmConfig};
 
+use crate::demo::client::read_some;
 use crate::micro_vm::wait_until_serving;
 use crate::phases::Durations;
 
@@ -26,8 +27,7 @@ pub(super) fn measure(times: usize, memory_bytes: u64) -> anyhow::Result<Duratio
         stream.set_nonblocking(false)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.write_all(b"GET / HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n")?;
-        let read = stream
-            .read(&mut [0; 16])
+        let read = read_some(&mut stream, &mut [0; 16])
             .context("read the answer of a guest that was just booted")?;
         ensure!(
             read > 0,

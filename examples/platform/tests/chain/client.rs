@@ -113,7 +113,11 @@ impl Client {
                 return Ok(reply);
             }
             let mut chunk = [0; 16 * 1024];
-            let len = self.stream.read(&mut chunk).context("wait for a reply")?;
+            let len = match self.stream.read(&mut chunk) {
+                // A signal, of which the process has many, ends a wait that has a limit (signal(7)).
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                read => read.context("wait for a reply")?,
+            };
             ensure!(len > 0, "closed after {:?}", String::from_utf8_lossy(&self.rest));
             self.rest.extend_from_slice(&chunk[..len]);
         }
@@ -121,9 +125,12 @@ impl Client {
 
     /// Whether the other side has closed and sent nothing more; waits for that.
     pub(crate) fn is_closed(&mut self) -> bool {
-        match self.stream.read(&mut [0; 1]) {
-            Ok(len) => len == 0 && self.rest.is_empty(),
-            Err(error) => error.kind() == ErrorKind::ConnectionReset && self.rest.is_empty(),
+        loop {
+            return match self.stream.read(&mut [0; 1]) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => error.kind() == ErrorKind::ConnectionReset && self.rest.is_empty(),
+                Ok(len) => len == 0 && self.rest.is_empty(),
+            };
         }
     }
 
