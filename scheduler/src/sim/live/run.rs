@@ -273,6 +273,10 @@ impl<P: Policy> Live<'_, P> {
             over_budget: self.world.over_budget,
             violation: self.violation,
         };
-        (self.world.close(), counts)
+        let mut outcome = self.world.close();
+        for service in self.scheduler.services() {
+            outcome.add_learned(self.scheduler.policy().learned_bytes(service));
+        }
+        (outcome, counts)
     }
 }

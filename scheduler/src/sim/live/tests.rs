@@ -174,6 +174,11 @@ fn with_the_learned_policy_too_the_real_scheduler_does_what_the_pool_model_says(
             "{}: {costs:?}",
             pool.policy
         );
+        let learned = [pool, live].map(|row| row.outcome.mean_learned_bytes());
+        assert!(
+            learned[0] > 0.0 && (learned[0] / learned[1] - 1.0).abs() < 0.1,
+            "{learned:?}"
+        );
     }
 }
 
