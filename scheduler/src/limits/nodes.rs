@@ -181,17 +181,19 @@ impl Nodes {
         if let Some(too_large) = self.too_large(start) {
             return too_large;
         }
-        let mut nearest: Option<(Timestamp, Blocked)> = None;
+        let mut nearest: Option<((u8, Timestamp), Blocked)> = None;
         for (_, id) in self.by_free.iter().rev() {
             let Some(Err(blocked)) = self.all.get(id).map(|node| node.check(start, now)) else {
                 continue;
             };
-            let at = match blocked {
-                Blocked::StartRate { free_at, .. } => free_at,
-                _ => Timestamp::from_nanos(u64::MAX),
+            // What goes by itself first, then what others may give back.
+            let ends = match blocked {
+                Blocked::StartRate { free_at, .. } => (0, free_at),
+                _ if blocked.is_memory() => (1, now),
+                _ => (2, now),
             };
-            if nearest.is_none_or(|(earliest, _)| at < earliest) {
-                nearest = Some((at, blocked));
+            if nearest.is_none_or(|(earliest, _)| ends < earliest) {
+                nearest = Some((ends, blocked));
             }
         }
         nearest.map_or(Blocked::NoNode, |(_, blocked)| blocked)

@@ -151,3 +151,21 @@ fn who_was_kept_from_a_node_without_memory_waits_for_another_once_that_is_gone()
     cluster.exited(first);
     assert!(cluster.vms.values().any(|vm| vm.service == ServiceId(9)));
 }
+
+#[test]
+fn who_is_kept_from_one_node_by_its_last_step_waits_for_the_memory_of_another() {
+    let mut cluster = Cluster::new(&node(1_000));
+    cluster.node_up(1, NodeConfig::with_memory(1_000 * MIB));
+    cluster.configure(1, service(0, 800 * MIB));
+    let mut config = service(0, 400 * MIB);
+    config.resources.priority = 99;
+    cluster.configure(2, config);
+    cluster.request(1);
+    let NodeId(full) = cluster.starts[0].node;
+    pressure(&mut cluster, 1 - full, 15);
+    let waits = cluster.request(2);
+    assert!(cluster.shed.is_empty(), "{:?}", cluster.shed);
+    cluster.run(40);
+    assert!(cluster.admitted.contains_key(&waits), "{:?}", cluster.blocked(2));
+    assert_eq!(cluster.starts[1].node, NodeId(full));
+}
