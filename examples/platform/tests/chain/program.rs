@@ -107,10 +107,18 @@ fn sigusr1_explains_and_ends_nothing() -> Result<()> {
     let mut process = Process::spawn(command)?;
     process.line("booting the guest")?;
     process.signal("USR1")?;
-    let line = process.line("serving on http://")?;
-    let addr = line.split([' ', '/']).find_map(|word| word.parse().ok());
-    let addr = addr.with_context(|| format!("no address in {line:?}"))?;
-    process.line("why not: service 1: no start: ")?;
+    // It may be explained before the boot ends or after.
+    let (mut serving, mut is_explained) = (None, false);
+    while serving.is_none() || !is_explained {
+        let line = process.line("")?;
+        is_explained |= line.starts_with("why not: service 1: no start: ");
+        serving = serving.or(Some(line).filter(|line| line.starts_with("serving on http://")));
+    }
+    let addr = serving
+        .iter()
+        .flat_map(|line| line.split([' ', '/']))
+        .find_map(|word| word.parse().ok());
+    let addr = addr.with_context(|| format!("no address in {serving:?}"))?;
     process.get_and_sleep(addr, "/count")?;
     process.signal("USR1")?;
     process.line("why: service 1: instance 1 parked")?;
