@@ -1,5 +1,6 @@
 //! What an instance costs while it sleeps, seen from outside the process.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
@@ -51,11 +52,15 @@ fn no_vcpu_runs_and_no_guest_memory_is_held() -> Result<()> {
         "vCPU threads went from {before:?} to {after:?}"
     );
 
-    let resident_kib = guest_resident_kib(process.id())?;
+    let mappings = guest_resident_kib(process.id())?;
+    let resident_kib: u64 = mappings.values().sum();
     eprintln!("guest memory mapped and resident while asleep: {resident_kib} KiB in {SHELLS} shells");
     // Shells have run a stub, and have some pages touched ahead for whoever wakes in them. What the guest has written was
     // 8 MiB.
-    ensure!(resident_kib <= 1024 * SHELLS as u64, "{resident_kib} KiB");
+    ensure!(
+        resident_kib <= 1024 * SHELLS as u64,
+        "{resident_kib} KiB: {mappings:#?}"
+    );
     ensure!(process.terminate()?.code == Some(0));
     Ok(())
 }
@@ -124,18 +129,23 @@ fn vcpu_threads(pid: u32) -> Result<Vec<Thread>> {
     Ok(threads.into_iter().map(|(_, thread)| thread).collect())
 }
 
-/// Resident KiB in all writable mappings that are as large as a guest's memory.
-fn guest_resident_kib(pid: u32) -> Result<u64> {
+/// Writable mappings that are as large as a guest's memory, and what of each is resident, in KiB. The kernel joins to them
+/// what the process has beside them: as much as a mapping is too large is not counted.
+fn guest_resident_kib(pid: u32) -> Result<BTreeMap<String, u64>> {
     let smaps = fs::read_to_string(format!("/proc/{pid}/smaps"))?;
-    let (mut writable, mut size, mut resident) = (false, 0, 0);
+    let (mut mapping, mut joined, mut resident) = (None, None, BTreeMap::new());
     for line in smaps.lines() {
         let mut words = line.split_ascii_whitespace();
         match (words.next(), words.next()) {
-            (Some("Size:"), Some(kib)) => size = kib.parse()?,
-            (Some("Pss:"), Some(kib)) if writable && size >= MEMORY_MIB << 10 => {
-                resident += kib.parse::<u64>()?;
+            (Some("Size:"), Some(kib)) => joined = kib.parse::<u64>()?.checked_sub(MEMORY_MIB << 10),
+            (Some("Pss:"), Some(kib)) => {
+                if let (Some(mapping), Some(joined)) = (mapping.take(), joined) {
+                    resident.insert(mapping, kib.parse::<u64>()?.saturating_sub(joined));
+                }
             }
-            (Some(range), Some(access)) if range.contains('-') => writable = access.starts_with("rw"),
+            (Some(range), Some(access)) if range.contains('-') => {
+                mapping = access.starts_with("rw").then(|| line.to_owned());
+            }
             _ => {}
         }
     }
