@@ -33,8 +33,8 @@ fn a_brown_out_does_without_one_thing_after_the_other() {
     );
 }
 
-#[test]
-fn idle_instances_fall_asleep_earlier_and_deeper_while_memory_is_short() {
+/// An instance that has just fallen idle and is kept for 400 ms.
+fn idle_for_400_ms() -> Cluster {
     let mut cluster = Cluster::new(&node(1_000));
     let mut config = service(0, 100 * MIB);
     config.cooldown = Some(ms(400));
@@ -42,10 +42,13 @@ fn idle_instances_fall_asleep_earlier_and_deeper_while_memory_is_short() {
     cluster.request(1);
     cluster.progress_all();
     cluster.progress_all();
-    cluster.tell(Event::MemoryPressure {
-        node: NodeId(0),
-        available_bytes: 40 * MIB,
-    });
+    cluster
+}
+
+#[test]
+fn idle_instances_fall_asleep_earlier_and_deeper_while_memory_is_short() {
+    let mut cluster = idle_for_400_ms();
+    pressure(&mut cluster, 0, 40);
     assert_eq!(
         cluster.scheduler.next_deadline(),
         Some(Timestamp::from_millis(100))
@@ -59,18 +62,9 @@ fn idle_instances_fall_asleep_earlier_and_deeper_while_memory_is_short() {
 
 #[test]
 fn memory_that_is_short_again_and_again_shortens_a_keep_time_once() {
-    let mut cluster = Cluster::new(&node(1_000));
-    let mut config = service(0, 100 * MIB);
-    config.cooldown = Some(ms(400));
-    cluster.configure(1, config);
-    cluster.request(1);
-    cluster.progress_all();
-    cluster.progress_all();
+    let mut cluster = idle_for_400_ms();
     for available in [60, 200, 60, 200, 60] {
-        cluster.tell(Event::MemoryPressure {
-            node: NodeId(0),
-            available_bytes: available * MIB,
-        });
+        pressure(&mut cluster, 0, available);
     }
     assert_eq!(
         cluster.scheduler.next_deadline(),
